@@ -28,6 +28,8 @@ type part struct {
 // parts are all tables in the order in which they are printed.
 var parts = []part{
 	{"start", (*bench).start},
+	{"memory", (*bench).memory},
+	{"filter", (*bench).filter},
 }
 
 // A bench is one run of the program: its settings, and the targets missed so far.
