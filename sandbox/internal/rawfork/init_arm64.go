@@ -1,0 +1,5 @@
+package rawfork
+
+// initMachine is the machine in the init program's ELF header, EM_AARCH64 of
+// elf(5).
+const initMachine = 183
