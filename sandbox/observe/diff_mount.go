@@ -97,8 +97,8 @@ func (d *differ) proc() {
 	d.add("visible processes", count(a, "process"), count(b, "process"), sentence)
 }
 
-// covered returns the mount points below a folder, without what sbx's host or
-// any host has there of its own accord.
+// covered returns the mount points below a folder, without the two that a host
+// mounts there by itself.
 func covered(v *View, folder string) []string {
 	var targets []string
 	for _, m := range v.Mounts {

@@ -57,10 +57,8 @@ func hostView() *View {
 func sandboxView() *View {
 	v := hostView()
 	v.PID, v.NStgid, v.StartTime = 5151, []int{5151, 2}, 99
-	v.UID.Inside, v.GID.Inside = 65534, 65534
-	v.UIDMap, v.GIDMap, v.Setgroups = []IDRange{{1000, 1000, 1}}, []IDRange{{1000, 1000, 1}}, "deny"
 	v.UID.Inside, v.GID.Inside = 0, 0
-	v.UIDMap, v.GIDMap = []IDRange{{0, 1000, 1}}, []IDRange{{0, 1000, 1}}
+	v.UIDMap, v.GIDMap, v.Setgroups = []IDRange{{0, 1000, 1}}, []IDRange{{0, 1000, 1}}, "deny"
 	v.TimeOffsets[1].Seconds = 86400
 	v.Hostname = "sandbox"
 	for i := range v.Namespaces {
@@ -194,8 +192,8 @@ func TestDiffReversed(t *testing.T) {
 }
 
 func TestDiffOfEqualViews(t *testing.T) {
-	for name, make := range map[string]func() *View{"host": hostView, "sandbox": sandboxView} {
-		if got := Diff(make(), make()); len(got) != 0 {
+	for name, view := range map[string]func() *View{"host": hostView, "sandbox": sandboxView} {
+		if got := Diff(view(), view()); len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -65,8 +65,8 @@ func TestParseStat(t *testing.T) {
 
 func TestTTYName(t *testing.T) {
 	for dev, want := range map[uint32]string{
-		0: "", 136<<8 | 3: "pts/3", 137<<8 | 0: "pts/1048576", 4<<8 | 1: "tty1", 4<<8 | 64: "ttyS0",
-		5<<8 | 1: "console", 229<<8 | 0: "hvc0", 136<<8 | 0x34 | 0x12<<20: "pts/4660", 99<<8 | 7: "99:7",
+		0: "", 136<<8 | 3: "pts/3", 137 << 8: "pts/1048576", 4<<8 | 1: "tty1", 4<<8 | 64: "ttyS0",
+		5<<8 | 1: "console", 229 << 8: "hvc0", 136<<8 | 0x34 | 0x12<<20: "pts/4660", 99<<8 | 7: "99:7",
 	} {
 		if got := TTYName(dev); got != want {
 			t.Errorf("TTYName(%#x) = %q, want %q", dev, got, want)
