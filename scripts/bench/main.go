@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -28,6 +29,8 @@ type part struct {
 // parts are all tables in the order in which they are printed.
 var parts = []part{
 	{"start", (*bench).start},
+	{"library", (*bench).library},
+	{"heap", (*bench).heap},
 	{"memory", (*bench).memory},
 	{"filter", (*bench).filter},
 }
@@ -42,8 +45,19 @@ type bench struct {
 }
 
 func main() {
-	// A benchmark binary runs the parts that need a process of their own by
-	// executing itself; such a call never reaches the flags.
+	// The part heap needs processes of its own and executes this program for
+	// them; such a call never reaches the flags.
+	if len(os.Args) == 3 && os.Args[1] == heapWorker {
+		size, err := strconv.Atoi(os.Args[2])
+		if err == nil {
+			err = serveHeap(size)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	b := &bench{}
 	var names []string
 	for _, p := range parts {
@@ -99,6 +113,10 @@ func (b *bench) all(chosen string) error {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(name+"\n"), 0o644); err != nil {
 			return err
 		}
+	}
+	// The library shows the working folder of its process, as sbx does.
+	if err := os.Chdir(folder); err != nil {
+		return err
 	}
 	fmt.Println(machine())
 	for _, p := range parts {
