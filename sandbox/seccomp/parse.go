@@ -20,6 +20,11 @@ func Parse(raw []byte) (*Profile, error) {
 	if len(raw) > filter.MaxProfile {
 		return nil, fmt.Errorf("seccomp: the profile is larger than %d bytes", filter.MaxProfile)
 	}
+	// The whole text first: only this gives the exact place of a syntax error.
+	var whole json.RawMessage
+	if err := json.Unmarshal(raw, &whole); err != nil {
+		return nil, fmt.Errorf("seccomp: %w", locate(raw, int64(len(raw)), err))
+	}
 	if err := checkKeys(raw); err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
@@ -44,9 +49,9 @@ var fields = []string{
 	"subArchitectures", "syscalls", "value", "valueTwo",
 }
 
-// checkKeys goes through the JSON once for what encoding/json lets pass: a key
-// given twice, of which it takes the last, a key in another case than the
-// field's, and more text after the end.
+// checkKeys goes through valid JSON once for what encoding/json lets pass: a key
+// given twice, of which it takes the last, and a key in another case than the
+// field's.
 func checkKeys(raw []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -58,10 +63,10 @@ func checkKeys(raw []byte) error {
 	var stack []level
 	for {
 		token, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
 			return locate(raw, dec.InputOffset(), err)
 		}
 		top := len(stack) - 1
@@ -89,15 +94,10 @@ func checkKeys(raw []byte) error {
 				continue
 			}
 		}
-		if len(stack) == 0 {
-			break
+		if len(stack) > 0 {
+			stack[len(stack)-1].isKey = true
 		}
-		stack[len(stack)-1].isKey = true
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return locate(raw, dec.InputOffset(), errors.New("text after the end of the profile"))
-	}
-	return nil
 }
 
 // locate puts line and column before an error: those of the error itself where
