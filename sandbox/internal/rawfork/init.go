@@ -51,8 +51,9 @@ package rawfork
 //
 // A C program of this kind needs a compiler when sbx is built, and a Go program
 // is 1.5 MB with threads, a collector and 1 ms of start. This one is about 1000
-// bytes and 20 KB of memory, takes no longer than an exec, and reads no input
-// but its arguments and one byte, so there is nothing to talk it into.
+// bytes, 8 to 12 KB of memory (PSS) beside CMD's arguments and environment,
+// about 0.1 ms, and reads no input but its arguments and one byte, so there is
+// nothing to talk it into.
 //
 // # What it does
 //
@@ -81,9 +82,9 @@ package rawfork
 //
 // The launcher must have blocked all signals before it executes init, and init
 // never unblocks them for itself. Nothing that the terminal sends to a whole
-// process group can then stop PID 1, where there is no PID namespace nothing
-// can end it but SIGKILL, and a write to a terminal-less group may set the
-// foreground group without SIGTTOU.
+// process group can then stop PID 1; where the PID namespace is skipped, only
+// SIGKILL ends it and SIGSTOP stops it; and CMD's process may take the terminal
+// before its exec without being stopped by SIGTTOU (tcsetpgrp(3)).
 
 import (
 	"bytes"
@@ -121,11 +122,9 @@ const (
 	elfAlign       = 0x10000    // the largest page of amd64 and arm64
 )
 
-// initCode is the init program, in assembler. It is not a function for Go: a
-// call of it would take over the process.
-func initCode()
-
-// initText returns the address of initCode.
+// initText returns the address of initCode, the init program in assembler. That
+// has no declaration in Go, for nobody may call it: it would take the process
+// over.
 func initText() unsafe.Pointer
 
 // InitELF returns the init program as an executable file, a new slice at each

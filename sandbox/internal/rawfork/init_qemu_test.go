@@ -17,7 +17,7 @@ import (
 // mode, which translates the code and passes the system calls on. The image
 // comes out of an arm64 build of these tests, which also checks the code.
 func TestInitUnderQEMU(t *testing.T) {
-	if image := os.Getenv("RAWFORK_INIT_IMAGE"); image != "" {
+	if image := os.Getenv("SBX_RAWFORK_INIT_IMAGE"); image != "" {
 		if err := os.WriteFile(image, InitELF(), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -31,22 +31,24 @@ func TestInitUnderQEMU(t *testing.T) {
 		t.Skip("qemu-aarch64 is not installed (Debian: qemu-user), so the arm64 program was not run")
 	}
 	tests := filepath.Join(t.TempDir(), "arm64.test")
-	if ready := os.Getenv("RAWFORK_ARM64_TEST"); ready != "" {
+	if ready := os.Getenv("SBX_RAWFORK_ARM64_TEST"); ready != "" {
 		tests = ready
 	} else {
 		goTool, err := exec.LookPath("go")
 		if err != nil {
-			t.Skip("no go command to build for arm64, so the arm64 program was not run; RAWFORK_ARM64_TEST can name a built test binary")
+			t.Skip("no go command to build for arm64, so the arm64 program was not run; SBX_RAWFORK_ARM64_TEST can name a built test binary")
 		}
 		build := exec.Command(goTool, "test", "-c", "-o", tests, ".")
 		build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("building for arm64: %v\n%s", err, out)
+			// A user without module cache and network cannot build. That the
+			// code builds at all is what vet for arm64 in scripts/lint is for.
+			t.Skipf("cannot build for arm64 here, so the arm64 program was not run (SBX_RAWFORK_ARM64_TEST can name a built test binary): %v\n%s", err, out)
 		}
 	}
 	image := filepath.Join(t.TempDir(), "init")
 	arm := exec.Command(qemu, tests, "-test.v", "-test.run", "^(TestInitUnderQEMU|TestInitELF|TestInitCodeArm64|TestInitArgs)$")
-	arm.Env = append(os.Environ(), "RAWFORK_INIT_IMAGE="+image)
+	arm.Env = append(os.Environ(), "SBX_RAWFORK_INIT_IMAGE="+image)
 	out, err := arm.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestInitCodeArm64") {
 		t.Fatalf("the arm64 tests: %v\n%s", err, out)

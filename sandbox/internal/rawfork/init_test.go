@@ -15,8 +15,8 @@ import (
 )
 
 // The tests of this file need no namespace: the file image, the protocol's
-// encoding, and the descriptor. Those that run the program are in
-// init_sandbox_test.go, and for the other architecture in init_qemu_test.go.
+// encoding, and the descriptor. Those that run the program begin
+// at init_stage_test.go, for the other architecture at init_qemu_test.go.
 
 func TestInitELF(t *testing.T) {
 	image := InitELF()
