@@ -97,7 +97,7 @@ func run(j *job) {
 		if t != nil {
 			_, _, _ = syscall.RawSyscall6(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&t.End)), 0, 0, 0, 0)
 			t.Result = int64(r)
-			t.Done = 1
+			t.done = 1
 		}
 		if errno == 0 || errno == c.ignore {
 			continue

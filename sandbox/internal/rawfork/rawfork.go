@@ -71,8 +71,11 @@ type Reloc struct{ At, Target uint32 }
 type Timing struct {
 	Start, End unix.Timespec
 	Result     int64 // the call's result, or minus its errno
-	Done       int64 // 1 once the call returned
+	done       uint32
 }
+
+// Returned says whether the call has returned; the other fields hold then.
+func (t *Timing) Returned() bool { return atomic.LoadUint32(&t.done) != 0 }
 
 // Program is one launch: its slots are written by it, so it runs once.
 type Program struct {
@@ -91,8 +94,9 @@ type Program struct {
 	// Trace asks for one Timing a call.
 	Trace bool
 	// Started, when not nil, is called on another goroutine as soon as the
-	// child exists, while the launching thread sleeps.
-	Started func(pid int)
+	// child exists, while the launching thread sleeps; done is closed when that
+	// thread goes on. Launch returns only after Started has.
+	Started func(pid int, done <-chan struct{})
 
 	timings []Timing
 }
@@ -148,7 +152,7 @@ type cloneArgs struct {
 }
 
 // Timings returns what each call did, in the order of Calls. It may be read
-// while the child runs and after it; a call that was not reached has Done 0.
+// while the child runs and after it; a call that was not reached has not Returned.
 func (p *Program) Timings() []Timing { return p.timings }
 
 // Launch clones the child and returns when it has executed a program or has
@@ -189,14 +193,16 @@ func (p *Program) Launch() (Child, error) {
 	pins.Pin(j)
 
 	var watch sync.WaitGroup
+	done := make(chan struct{})
 	if p.Started != nil {
 		watch.Go(func() {
 			if pid := waitPid(&rep.pid); pid > 0 {
-				p.Started(pid)
+				p.Started(pid, done)
 			}
 		})
 	}
 	pid, errno := launch(j)
+	close(done)
 	if errno != 0 {
 		atomic.StoreInt32(&rep.pid, -1)
 		watch.Wait()

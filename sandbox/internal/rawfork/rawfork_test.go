@@ -88,7 +88,7 @@ func TestFailureNamesTheCall(t *testing.T) {
 			t.Errorf("own memory %v: failure %v, want call 3, ENOENT", own, c.Failure)
 		}
 		ts := p.Timings()
-		if ts[0].Result < 3 || ts[1].Result != -int64(unix.EBADF) || ts[2].Result != 0 || ts[3].Done != 1 || ts[4].Done != 0 {
+		if ts[0].Result < 3 || ts[1].Result != -int64(unix.EBADF) || ts[2].Result != 0 || !ts[3].Returned() || ts[4].Returned() {
 			t.Errorf("own memory %v: timings %+v", own, ts)
 		}
 	}
@@ -137,7 +137,7 @@ func TestPause(t *testing.T) {
 		p.Calls = append(p.Calls, Call{Op: OpPause, Args: [6]uint64{slot}, Slot: 1, Save: NoSave})
 		p.exec("/bin/true")
 		seen := 0
-		p.Started = func(pid int) {
+		p.Started = func(pid int, _ <-chan struct{}) {
 			var b [8]byte
 			if n, err := unix.Read(fds[0], b[:]); n != 1 || err != nil {
 				t.Errorf("read: %d %v", n, err)
@@ -167,7 +167,7 @@ func TestPause(t *testing.T) {
 func TestCloneRefused(t *testing.T) {
 	p := &program{}
 	p.Flags = 1 << 40 // no such flag
-	p.Started = func(int) { t.Error("Started without a child") }
+	p.Started = func(int, <-chan struct{}) { t.Error("Started without a child") }
 	p.exec("/bin/true")
 	if _, err := p.Launch(); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("%v, want EINVAL", err)

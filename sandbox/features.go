@@ -1,0 +1,227 @@
+package sandbox
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/capability"
+	"github.com/sbx-dev/sbx/sandbox/landlock"
+)
+
+// Features is the host as Compile sees it: who the caller is, what the kernel
+// can do, and the caller's files through a Host. Compile asks nothing else, so
+// a plan for any kernel and any host can be made on one machine.
+type Features struct {
+	UID, GID int
+	Env      []string // the caller's environment
+	Dir      string   // the caller's working folder, without symbolic links
+	Memory   int64    // bytes of RAM
+	// LandlockABI is the version that landlock_create_ruleset(2) reports; 0
+	// means that the kernel has none or that it is switched off.
+	LandlockABI int
+	// TmpfsXattr says that a tmpfs takes user.* attributes (Linux 6.6), which
+	// an upper layer needs.
+	TmpfsXattr bool
+	LastCap    int    // the highest capability that the kernel knows
+	Arch       string // GOARCH
+	Host       Host
+
+	// Stdio are the descriptors 0 to 2 that CMD gets.
+	Stdio [3]Descriptor
+	// Passed is the number of descriptors that must be moved to their places
+	// in the child, from 0 up; 0 means that 0, 1 and 2 are inherited as they
+	// are.
+	Passed int
+	// Terminal is the path of the terminal that becomes the controlling one.
+	Terminal string
+	// Observed says that the launcher looks at CMD before its first
+	// instruction.
+	Observed bool
+}
+
+// Descriptor is an open file that is passed to CMD: the kind of file, and
+// whether it was opened for reading and writing.
+type Descriptor struct {
+	Mode        uint32 // S_IFMT bits; 0 means closed
+	Read, Write bool
+}
+
+// rights are the rights on files with which it may be opened again, through
+// /proc/self/fd: those that it was opened with.
+func (d Descriptor) rights() uint64 {
+	if d.Mode != unix.S_IFREG && d.Mode != unix.S_IFCHR {
+		return 0 // Landlock knows no others: pipes and sockets have no path
+	}
+	var r uint64
+	if d.Read {
+		r |= unix.LANDLOCK_ACCESS_FS_READ_FILE
+	}
+	if d.Write {
+		r |= unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	}
+	if r != 0 && d.Mode == unix.S_IFCHR {
+		r |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+	}
+	return r
+}
+
+// Host is what Compile may ask about files.
+type Host interface {
+	// Lstat describes a path without following a symbolic link at its end.
+	Lstat(path string) File
+	// Writable says whether the caller may write to a folder.
+	Writable(path string) bool
+	ReadFile(path string) ([]byte, error)
+	ReadDir(path string) ([]string, error)
+}
+
+// File is what Compile needs to know of a path. The zero File is absent.
+type File struct {
+	Mode uint32 // S_IFMT bits; 0 means that nothing is there
+	Link string // target of a symbolic link
+	UID  int
+}
+
+// The kinds of File.
+func (f File) exists() bool { return f.Mode != 0 }
+func (f File) isDir() bool  { return f.Mode == unix.S_IFDIR }
+func (f File) isLink() bool { return f.Mode == unix.S_IFLNK }
+
+// Probe asks this machine for the features that a plan of the spec needs, and
+// for nothing else: it stands between the caller and the start of CMD.
+func Probe(s *Spec) (*Features, error) {
+	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: capability.Last(), Host: osHost{}}
+	dir, err := unix.Getwd()
+	if err != nil || !strings.HasPrefix(dir, "/") {
+		dir = "" // removed, or outside of the caller's root
+	}
+	f.Dir = dir
+	if !s.Skips("landlock") {
+		f.LandlockABI = landlock.ABI()
+	}
+	if !s.Skips("mount") {
+		var info unix.Sysinfo_t
+		if err := unix.Sysinfo(&info); err == nil {
+			f.Memory = int64(info.Totalram) * int64(info.Unit)
+		}
+		f.TmpfsXattr = tmpfsXattr()
+	}
+	return f, nil
+}
+
+// getenv returns the caller's value of a variable, or "".
+func (f *Features) getenv(name string) string {
+	for _, kv := range f.Env {
+		if len(kv) > len(name) && kv[len(name)] == '=' && kv[:len(name)] == name {
+			return kv[len(name)+1:]
+		}
+	}
+	return ""
+}
+
+// mountPoints lists the host's mount points, parents first, from mountinfo.
+func (f *Features) mountPoints() []string {
+	data, err := f.Host.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for line := range strings.Lines(string(data)) {
+		fields := strings.SplitN(line, " ", 6)
+		if len(fields) == 6 {
+			out = append(out, unescape(fields[4]))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// unescape undoes the octal escapes of mountinfo (\040 is a space).
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			v := 0
+			for _, c := range []byte(s[i+1 : i+4]) {
+				v = v<<3 | int(c-'0')
+			}
+			b.WriteByte(byte(v))
+			i += 3
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// osHost is this machine.
+type osHost struct{}
+
+func (osHost) Lstat(path string) File {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return File{}
+	}
+	f := File{Mode: st.Mode & unix.S_IFMT, UID: int(st.Uid)}
+	if f.isLink() {
+		var buf [4096]byte
+		n, err := unix.Readlink(path, buf[:])
+		if err != nil {
+			return File{}
+		}
+		f.Link = string(buf[:n])
+	}
+	return f
+}
+
+func (osHost) Writable(path string) bool {
+	return unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS) == nil
+}
+
+func (osHost) ReadFile(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 0, 8192)
+	for {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, len(buf))
+		}
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		if err != nil {
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			return buf, nil
+		}
+		buf = buf[:len(buf)+n]
+	}
+}
+
+func (osHost) ReadDir(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+// tmpfsXattr tries to set a user attribute on a file of the kernel's own tmpfs.
+func tmpfsXattr() bool {
+	fd, err := unix.MemfdCreate("sbx-probe", unix.MFD_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Fsetxattr(fd, "user.sbx", []byte{1}, 0) == nil
+}

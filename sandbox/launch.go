@@ -1,0 +1,450 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/rawfork"
+)
+
+// Start makes the sandbox. When it returns nil, CMD's process exists; whether
+// CMD could be executed is known by Wait. Where a step of Spec.Optional fails,
+// it is skipped with what needs it, noted, and the sandbox made without.
+func (c *Cmd) Start() (err error) {
+	if c.done != nil {
+		return errors.New("sandbox: already started")
+	}
+	c.done = make(chan struct{})
+	c.pidfd, c.cmdPidfd, c.ends = -1, -1, [2]int{-1, -1}
+	defer func() {
+		closeAll(c.ours)
+		if err != nil {
+			c.release()
+		}
+	}()
+	if c.ctx != nil && c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
+	if err := c.openFiles(); err != nil {
+		return err
+	}
+	var notes []string
+	for {
+		err := c.attempt()
+		if err == nil {
+			break
+		}
+		step := failedStep(err)
+		if !slices.Contains(c.Spec.Optional, step) || c.Spec.Skips(step) {
+			return err
+		}
+		notes = append(notes, "went on without "+step+": "+err.Error())
+		c.closeEnds()
+		c.Spec.Skip = append(slices.Clone(c.Spec.Skip), step)
+		var also []string
+		if c.Spec, also = c.Spec.Resolve(); len(also) > 0 {
+			notes = append(notes, "also skipped "+strings.Join(also, ", ")+": they need "+step)
+		}
+	}
+	c.plan.Notes = append(c.plan.Notes, notes...)
+	c.watch()
+	return nil
+}
+
+// attempt goes from the spec to a running CMD once.
+func (c *Cmd) attempt() error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	if err := c.launch(); err != nil {
+		return err
+	}
+	if !c.plan.init {
+		c.cmdPid, c.cmdPidfd = c.pid, c.pidfd
+		return nil
+	}
+	if err := c.awaitCMD(); err != nil {
+		_ = c.Kill()
+		c.reap()
+		return err
+	}
+	return nil
+}
+
+// failedStep is the step that an error blames, or "".
+func failedStep(err error) string {
+	var sandbox *Error
+	var step *StepError
+	switch {
+	case errors.As(err, &sandbox):
+		return sandbox.Step
+	case errors.As(err, &step):
+		return step.Step
+	}
+	return ""
+}
+
+// prepare compiles the plan and makes what it refers to.
+func (c *Cmd) prepare() error {
+	feat := c.Features
+	if feat == nil {
+		var err error
+		if feat, err = Probe(&c.Spec); err != nil {
+			return err
+		}
+	} else {
+		copied := *feat
+		feat = &copied
+	}
+	fds, err := c.describeFiles(feat)
+	if err != nil {
+		return err
+	}
+	feat.Observed = c.Trace != nil
+	if c.Spec.Upper == "" && !feat.TmpfsXattr && !c.Spec.Skips("overlay") {
+		// Before Linux 6.6 no tmpfs can be an upper layer.
+		if c.upperTmp, err = os.MkdirTemp("/var/tmp", "sbx-layers-"); err != nil {
+			return err
+		}
+		c.Spec.Upper = c.upperTmp
+	}
+	if c.plan, err = Compile(&c.Spec, feat); err != nil {
+		return err
+	}
+	p := c.plan
+	c.ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return &Error{Step: "launch", Call: "socketpair(AF_UNIX, SOCK_SEQPACKET)", Errno: errno(err)}
+	}
+	p.setSlot(p.slots.launcher, c.ends[0])
+	p.setSlot(p.slots.socket, c.ends[1])
+	for i, s := range p.slots.files {
+		p.setSlot(s, fds[i])
+	}
+	if !p.init {
+		return nil
+	}
+	init, err := rawfork.InitFD()
+	if err != nil {
+		return &Error{Step: "launch", Call: `memfd_create("sbx-init")`, Errno: errno(err)}
+	}
+	p.setSlot(p.slots.init, init)
+	return c.prepareInit()
+}
+
+// prepareInit tells PID 1 which socket is its own and how to start CMD.
+func (c *Cmd) prepareInit() error {
+	p := c.plan
+	if c.ends[1] > rawfork.InitMaxSocket {
+		fd, err := lowDescriptor(c.ends[1])
+		if err != nil {
+			return err
+		}
+		unix.Close(c.ends[1])
+		c.ends[1] = fd
+		p.setSlot(p.slots.socket, fd)
+	}
+	if err := unix.SetsockoptInt(c.ends[0], unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		return &Error{Step: "launch", Call: "setsockopt(SO_PASSCRED)", Errno: errno(err)}
+	}
+	// A pidfd comes with the message since Linux 6.5. Before, CMD waits until
+	// one has been opened by its pid, which cannot be reused meanwhile.
+	noPidfd := unix.SetsockoptInt(c.ends[0], unix.SOL_SOCKET, unix.SO_PASSPIDFD, 1) != nil
+	session := !c.Spec.Skips("session")
+	options := rawfork.InitArgs(rawfork.InitOptions{
+		Socket:          c.ends[1],
+		WaitForAck:      noPidfd || c.Trace != nil,
+		NewProcessGroup: session,
+		Foreground:      session && c.Spec.Terminal,
+	}, nil, nil)[1]
+	copy(p.data[p.options:], options)
+	return nil
+}
+
+// lowDescriptor duplicates a descriptor to a number that PID 1's options can
+// hold, which matters to a program with hundreds of open files.
+func lowDescriptor(fd int) (int, error) {
+	low, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return -1, &Error{Step: "launch", Call: "fcntl(F_DUPFD_CLOEXEC)", Errno: errno(err)}
+	}
+	if low > rawfork.InitMaxSocket {
+		unix.Close(low)
+		return -1, &Error{Step: "launch", Call: "fcntl(F_DUPFD_CLOEXEC)", Errno: unix.EMFILE,
+			Hint: "more than 2,500 files are open in this process"}
+	}
+	return low, nil
+}
+
+// describeFiles looks at each descriptor that CMD gets, refuses those that
+// lead out of the sandbox, and says whether they must be moved.
+func (c *Cmd) describeFiles(feat *Features) ([]int, error) {
+	fds := make([]int, len(c.files))
+	inPlace := len(c.files) == 3
+	for i, f := range c.files {
+		if f == nil {
+			return nil, errors.New("sandbox: a file in ExtraFiles is nil")
+		}
+		fds[i] = int(f.Fd())
+		inPlace = inPlace && fds[i] == i
+		d, err := describe(i, fds[i])
+		if err != nil {
+			return nil, err
+		}
+		if i < 3 {
+			feat.Stdio[i] = d
+		}
+	}
+	feat.Passed = 0
+	if !inPlace {
+		feat.Passed = len(fds)
+	}
+	if c.Spec.Terminal && feat.Terminal == "" {
+		if name, err := os.Readlink("/proc/self/fd/" + decimal(nil, uint64(fds[0]))); err == nil {
+			feat.Terminal = name
+		}
+	}
+	return fds, nil
+}
+
+// describe refuses what leads out of a root: with a folder's descriptor,
+// fchdir(2) does; a block device holds other filesystems; O_PATH may be either.
+func describe(number, fd int) (Descriptor, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return Descriptor{}, &FileError{FD: number, What: "not open"}
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return Descriptor{}, &FileError{FD: number, What: "not open"}
+	}
+	kind := st.Mode & unix.S_IFMT
+	switch {
+	case flags&unix.O_PATH != 0:
+		return Descriptor{}, &FileError{FD: number, What: "opened with O_PATH"}
+	case kind == unix.S_IFDIR:
+		return Descriptor{}, &FileError{FD: number, What: "a folder"}
+	case kind == unix.S_IFBLK:
+		return Descriptor{}, &FileError{FD: number, What: "a block device"}
+	}
+	access := flags & unix.O_ACCMODE
+	return Descriptor{Mode: kind, Read: access != unix.O_WRONLY, Write: access != unix.O_RDONLY}, nil
+}
+
+// launch clones, and explains a call that failed.
+func (c *Cmd) launch() error {
+	p := c.plan
+	program := p.program()
+	c.program = program
+	program.Trace = c.Trace != nil
+	if program.Trace || len(p.pauses) > 0 {
+		program.Started = c.attend
+	}
+	c.started = time.Now()
+	type launched struct {
+		child rawfork.Child
+		err   error
+	}
+	// On a goroutine of its own: the caller's may be locked to a thread, and
+	// the sandbox dies with the thread that cloned it.
+	answer := make(chan launched, 1)
+	go func() {
+		child, err := program.Launch()
+		answer <- launched{child, err}
+	}()
+	l := <-answer
+	runtime.KeepAlive(c.files)
+	if c.ends[1] >= 0 {
+		unix.Close(c.ends[1])
+		c.ends[1] = -1
+	}
+	if c.Trace != nil && l.err == nil {
+		c.reportCalls()
+	}
+	if l.err != nil {
+		return c.explain(&Error{Step: cloneStep(p), Call: p.Clone(), Errno: errno(l.err)})
+	}
+	c.pid, c.pidfd = l.child.Pid, l.child.Pidfd
+	if l.child.Failure == nil && c.pauseErr == nil {
+		return nil
+	}
+	c.reap()
+	if c.pauseErr != nil {
+		return c.pauseErr
+	}
+	failed := l.child.Failure
+	call := &p.Calls[failed.Index]
+	if call.op == rawfork.OpExec && !p.init {
+		return c.execError(failed.Errno, false)
+	}
+	return c.explain(&Error{Step: call.Step, Call: p.Text(failed.Index), Errno: failed.Errno})
+}
+
+// cloneStep is the step to blame when clone3 itself fails.
+func cloneStep(p *Plan) string {
+	if p.Flags&unix.CLONE_NEWUSER != 0 {
+		return "user"
+	}
+	return "launch"
+}
+
+// attend does what the launcher has to do while the child works: answer its
+// pauses, and report its calls as they happen.
+func (c *Cmd) attend(pid int, done <-chan struct{}) {
+	// The child has its own copy now; while ours is open, a child that fails
+	// would leave no end of file.
+	unix.Close(c.ends[1])
+	c.ends[1] = -1
+	finished := make(chan struct{})
+	if c.Trace != nil {
+		runtime.LockOSThread() // ptrace knows threads
+		defer runtime.UnlockOSThread()
+		go func() {
+			defer close(finished)
+			tick := time.NewTicker(2 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				c.reportCalls()
+				select {
+				case <-done:
+					return
+				case <-tick.C:
+				}
+			}
+		}()
+	} else {
+		close(finished)
+	}
+	c.pauseErr = c.answerPauses(pid)
+	<-finished
+}
+
+// reportCalls sends the events of the calls that have returned since the last
+// time.
+func (c *Cmd) reportCalls() {
+	c.tracing.Lock()
+	defer c.tracing.Unlock()
+	timings := c.program.Timings()
+	for ; c.reported < len(timings) && timings[c.reported].Returned(); c.reported++ {
+		t, n := &timings[c.reported], c.reported
+		start := time.Duration(t.Start.Nano())
+		c.Trace(Event{
+			Kind: EventCall, Step: c.plan.Calls[n].Step, Call: c.plan.Text(n), Result: t.Result,
+			Start: start - time.Duration(timings[0].Start.Nano()), Took: time.Duration(t.End.Nano()) - start,
+		})
+	}
+}
+
+// answerPauses waits for each pause of the plan and does what it is for.
+func (c *Cmd) answerPauses(pid int) error {
+	for _, act := range c.plan.pauses {
+		for {
+			m, err := receive(c.ends[0])
+			if err != nil || m.size == 0 {
+				return nil // the child has failed, which Launch reports
+			}
+			if m.size == 1 && m.data[0] == 0 {
+				break
+			}
+			c.early = append(c.early, m)
+		}
+		if err := act(c, pid); err != nil {
+			_ = unix.Shutdown(c.ends[0], unix.SHUT_RDWR)
+			return err
+		}
+	}
+	return nil
+}
+
+// letGo ends a pause.
+func (c *Cmd) letGo() error {
+	if _, err := unix.Write(c.ends[0], []byte{1}); err != nil {
+		return &Error{Step: "launch", Call: "write(launcher)", Errno: errno(err)}
+	}
+	return nil
+}
+
+// watch begins what goes on while CMD runs: copying, the time limit, the end
+// of the context.
+func (c *Cmd) watch() {
+	if len(c.copies) > 0 {
+		c.copied = make(chan error, len(c.copies))
+		for _, f := range c.copies {
+			go func() { c.copied <- f() }()
+		}
+	}
+	if c.Spec.Timeout == 0 && c.ctx == nil {
+		return
+	}
+	go func() {
+		var timeout <-chan time.Time
+		if c.Spec.Timeout > 0 {
+			timer := time.NewTimer(c.Spec.Timeout)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		var ended <-chan struct{}
+		if c.ctx != nil {
+			ended = c.ctx.Done()
+		}
+		select {
+		case <-timeout:
+			c.timedOut = true
+		case <-ended:
+			c.canceled = true
+		case <-c.done:
+			return
+		}
+		_ = c.Kill()
+	}()
+}
+
+// release closes and removes what belongs to the sandbox.
+func (c *Cmd) release() {
+	c.kill.Lock()
+	c.reaped = true
+	if c.cmdPidfd >= 0 && c.cmdPidfd != c.pidfd {
+		unix.Close(c.cmdPidfd)
+	}
+	if c.pidfd >= 0 {
+		unix.Close(c.pidfd)
+	}
+	c.cmdPidfd, c.pidfd = -1, -1
+	c.kill.Unlock()
+	c.closeEnds()
+	if c.layers != nil {
+		c.layers.Close()
+	}
+	if c.upperTmp != "" {
+		_ = removeLayers(c.upperTmp)
+	}
+	closeAll(c.pipes)
+}
+
+// closeEnds closes the socket to the sandbox.
+func (c *Cmd) closeEnds() {
+	if c.socket != nil {
+		c.socket.Close()
+		c.socket = nil
+	} else if c.ends[0] >= 0 {
+		unix.Close(c.ends[0])
+	}
+	if c.ends[1] >= 0 {
+		unix.Close(c.ends[1])
+	}
+	c.ends = [2]int{-1, -1}
+}
+
+func errno(err error) unix.Errno {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return unix.EIO
+}

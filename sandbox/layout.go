@@ -1,0 +1,413 @@
+package sandbox
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// entry is one thing that the root shows. Entries are made in the order of
+// their rank, then of their targets, so that what lies inside another comes
+// after it.
+type entry struct {
+	kind    string
+	source  string // on the host
+	link    string // of a symlink, its target; of a file, its content
+	target  string
+	why     string
+	mode    uint32
+	size    int64
+	rank    int
+	file    bool // the source is no folder
+	tree    slot // the source, opened
+	step    string
+	inside  int // index of the entry that this one lies in, or -1 for the root
+	noFlags bool
+	placed  bool
+}
+
+// The ranks group entries under the step that makes them.
+const (
+	rankMount = iota
+	rankOverlay
+	rankProc
+	rankDev
+	rankLast
+)
+
+// shownRoot are the parts of the host's root that are shown by default, where
+// they exist: programs and their data, nothing of a user or of a site.
+var shownRoot = []string{
+	"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libo32", "/etc", "/opt", "/nix", "/snap",
+	"/var/lib/dpkg", "/var/lib/rpm", "/var/lib/pacman", "/var/lib/alternatives", "/var/cache/fontconfig",
+}
+
+// neverShown are folders in which a working folder is not shown: what is in
+// them is made anew or hidden.
+var neverShown = []string{"/proc", "/sys", "/dev", "/run", "/boot"}
+
+// layout decides what the root shows, and fills entries, base, root, home, dir
+// and path.
+func (c *compiler) layout() error {
+	c.home = c.feat.getenv("HOME")
+	if !path.IsAbs(c.home) || path.Clean(c.home) == "/" {
+		c.home = "/home/" + c.userName()
+	}
+	c.home = path.Clean(c.home)
+	if !c.on["mount"] {
+		c.dir = c.spec.Dir
+		c.path = c.searchPath(func(string) bool { return true })
+		return nil
+	}
+	c.base = c.pickBase()
+	own := c.on["root"]
+	if own {
+		c.root = c.base + "/root"
+		if c.spec.Rootfs == "" {
+			c.hostRoot()
+		} else {
+			c.addEntry(entry{kind: Overlay, source: c.spec.Rootfs, target: "/", why: "--rootfs", rank: rankMount})
+			for _, dir := range []string{"/proc", "/dev", "/tmp"} {
+				c.addEntry(entry{kind: folder, target: dir, mode: 0o755})
+			}
+		}
+		c.devices()
+	}
+	if err := c.workingFolder(); err != nil {
+		return err
+	}
+	for _, m := range c.spec.Mounts {
+		e := entry{kind: m.Kind, source: m.Source, target: path.Clean(m.Target), why: "asked for", size: m.Size, mode: 0o755}
+		if m.Kind == Overlay && !c.on["overlay"] {
+			e.kind = BindRO
+		}
+		switch m.Kind {
+		case BindRO, BindRW, Overlay:
+			f := c.follow(m.Source)
+			if !f.exists() {
+				return &SpecError{Field: "Mounts", Reason: "the source " + m.Source + " does not exist"}
+			}
+			e.file = !f.isDir()
+			if e.file && e.kind == Overlay {
+				return &SpecError{Field: "Mounts", Reason: m.Source + " is not a folder: only a folder can be copy on write"}
+			}
+		}
+		if i := c.find(e.target); i >= 0 {
+			c.entries[i] = e
+			continue
+		}
+		c.addEntry(e)
+	}
+	if err := c.order(); err != nil {
+		return err
+	}
+	c.path = c.searchPath(c.shows)
+	return nil
+}
+
+func (c *compiler) addEntry(e entry) {
+	c.entries = append(c.entries, e)
+}
+
+func (c *compiler) find(target string) int {
+	return slices.IndexFunc(c.entries, func(e entry) bool { return e.target == target })
+}
+
+// hostRoot shows the default parts of the host, and empty folders beside them.
+func (c *compiler) hostRoot() {
+	for _, dir := range shownRoot {
+		f := c.feat.Host.Lstat(dir)
+		switch {
+		case f.isLink():
+			c.addEntry(entry{kind: symlink, link: f.Link, target: dir})
+		case f.isDir() && dir == "/opt" && c.on["overlay"] && c.feat.Host.Writable(dir):
+			c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: "you may write it"})
+		case f.isDir():
+			c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: "programs"})
+		}
+	}
+	for _, d := range []entry{
+		{target: "/proc", mode: 0o555},
+		{target: "/dev", mode: 0o755},
+		{target: "/run", mode: 0o755},
+		{target: "/tmp", mode: 0o1777},
+		{target: "/var/tmp", mode: 0o1777},
+		{target: c.home, mode: 0o700, why: "HOME, empty"},
+	} {
+		d.kind = folder
+		c.addEntry(d)
+	}
+	c.accountFiles()
+}
+
+// workingFolder shows the caller's working folder copy on write, or says why
+// not, and decides where CMD starts.
+func (c *compiler) workingFolder() error {
+	dir := c.feat.Dir
+	c.dir = c.spec.Dir
+	if !c.on["root"] {
+		if c.on["overlay"] && dir != "" && !c.spec.HideDir && !c.private(dir) {
+			return c.overlayFolder(dir, "the working folder")
+		}
+		return nil
+	}
+	if c.spec.Rootfs != "" {
+		if c.dir == "" {
+			c.dir = "/"
+		}
+		return nil
+	}
+	shown := false
+	switch {
+	case dir == "":
+		c.note("the working folder is gone or out of reach; CMD starts in an empty " + c.home)
+	case c.spec.HideDir:
+	case c.covered(dir):
+		shown = true
+	case c.asked(dir):
+		shown = true
+	case c.private(dir):
+		if c.dir == "" {
+			c.note(dir + " is not shown, because it is or holds a home or is not a folder for files: CMD starts in an empty " + c.home + " (--cow " + dir + " shows it)")
+		}
+	default:
+		top := dir
+		if !c.spec.OnlyDir {
+			top = c.gitTop(dir)
+		}
+		why := "the working folder"
+		if top != dir {
+			why = "the git work tree of the working folder"
+		}
+		if err := c.overlayFolder(top, why); err != nil {
+			return err
+		}
+		shown = true
+	}
+	if c.dir == "" {
+		c.dir = c.home
+		if shown {
+			c.dir = dir
+		}
+	}
+	return nil
+}
+
+// covered says whether a folder lies in one that is shown already and that an
+// overlay of its own would not change: the caller may not write there.
+func (c *compiler) covered(dir string) bool {
+	for _, e := range c.entries {
+		if within(dir, e.target) && (e.kind == Overlay || e.kind == BindRO && !c.feat.Host.Writable(dir)) {
+			return true
+		}
+	}
+	return false
+}
+
+// asked says whether a mount of the spec shows the folder.
+func (c *compiler) asked(dir string) bool {
+	return slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+		return m.Kind != Hide && m.Kind != Tmpfs && within(dir, path.Clean(m.Target))
+	})
+}
+
+// private says whether a folder is a home, holds homes, or is none for files:
+// copy on write protects what is written, not what is read.
+func (c *compiler) private(dir string) bool {
+	if dir == "/" || dir == "/root" || within(c.home, dir) || path.Dir(dir) == "/home" || within("/home", dir) {
+		return true
+	}
+	return slices.ContainsFunc(neverShown, func(n string) bool { return within(dir, n) })
+}
+
+// gitTop is the top of the git work tree around a folder, where the caller
+// owns it, else the folder itself.
+func (c *compiler) gitTop(dir string) string {
+	for top := dir; !c.private(top); top = path.Dir(top) {
+		if f := c.feat.Host.Lstat(top + "/.git"); f.exists() && f.UID == c.feat.UID {
+			return top
+		}
+	}
+	return dir
+}
+
+// overlayFolder shows a folder copy on write, or read-only with overlay
+// skipped. The kernel takes no folder that holds other mounts as a lower
+// layer: then its children are shown one by one, and what is left read-only.
+func (c *compiler) overlayFolder(dir, why string) error {
+	if !c.on["overlay"] {
+		c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why})
+		return nil
+	}
+	points := c.feat.mountPoints()
+	holds := func(p string) bool {
+		return slices.ContainsFunc(points, func(m string) bool { return m != p && within(m, p) })
+	}
+	if !holds(dir) {
+		c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: why})
+		return nil
+	}
+	c.note(dir + " holds other mounts, so its folders are copy on write one by one and its files read-only")
+	return c.split(dir, why, holds)
+}
+
+func (c *compiler) split(dir, why string, holds func(string) bool) error {
+	c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why + ", split around the mounts in it"})
+	names, err := c.feat.Host.ReadDir(dir)
+	if err != nil {
+		return &SpecError{Field: "Dir", Reason: err.Error()}
+	}
+	for _, name := range names {
+		child := path.Join(dir, name)
+		switch {
+		case !c.feat.Host.Lstat(child).isDir():
+		case holds(child):
+			if err := c.split(child, why, holds); err != nil {
+				return err
+			}
+		default:
+			c.addEntry(entry{kind: Overlay, source: child, target: child, why: why})
+		}
+	}
+	return nil
+}
+
+// order gives each entry its rank and step, and sorts.
+func (c *compiler) order() error {
+	for i := range c.entries {
+		e := &c.entries[i]
+		e.step = "mount"
+		switch {
+		case e.kind == Overlay:
+			e.rank, e.step = max(e.rank, rankOverlay), "overlay"
+			if e.target == "/" {
+				e.rank = rankMount
+			}
+		case e.rank == rankDev:
+			e.step = "dev"
+		}
+	}
+	slices.SortStableFunc(c.entries, func(a, b entry) int { return strings.Compare(a.target, b.target) })
+	for i := range c.entries {
+		e := &c.entries[i]
+		e.inside = -1
+		for k := range i { // sorted: what holds it stands before it
+			o := &c.entries[k]
+			if o.target != e.target && within(e.target, o.target) && o.kind != symlink {
+				if o.file || o.kind == content {
+					return &SpecError{Field: "Mounts", Reason: e.target + " lies in " + o.target + ", which is a file"}
+				}
+				e.rank = max(e.rank, o.rank)
+			}
+		}
+	}
+	slices.SortStableFunc(c.entries, func(a, b entry) int { return a.rank - b.rank })
+	for i := range c.entries {
+		e := &c.entries[i]
+		for k := range i {
+			o := &c.entries[k]
+			if within(e.target, o.target) && o.kind != symlink && o.kind != folder &&
+				(e.inside < 0 || within(o.target, c.entries[e.inside].target)) {
+				e.inside = k
+			}
+		}
+		c.Shown = append(c.Shown, Shown{Kind: e.kind, Source: e.source, Target: e.target, Why: e.why})
+	}
+	return nil
+}
+
+// shows says whether a path of the host has the same content inside.
+func (c *compiler) shows(p string) bool {
+	if !c.on["root"] {
+		return true
+	}
+	if c.spec.Rootfs != "" {
+		return true
+	}
+	for range 8 { // symbolic links of the root: /bin is usr/bin
+		best := -1
+		for i := range c.entries {
+			if within(p, c.entries[i].target) && (best < 0 || len(c.entries[i].target) > len(c.entries[best].target)) {
+				best = i
+			}
+		}
+		if best < 0 {
+			return false
+		}
+		e := &c.entries[best]
+		if e.kind != symlink {
+			return e.source == e.target
+		}
+		link := e.link
+		if !path.IsAbs(link) {
+			link = path.Join(path.Dir(e.target), link)
+		}
+		p = link + strings.TrimPrefix(p, e.target)
+	}
+	return false
+}
+
+// pickBase is a folder of the host on which the sandbox's tmpfs can be
+// mounted, in a mount namespace that nobody else sees. It hides what is below
+// it until the root is changed or the tmpfs detached, so it must not hold the
+// upper layers, nor, where the root stays, anything that is mounted on.
+func (c *compiler) pickBase() string {
+	free := func(dir string) bool {
+		if c.spec.Upper != "" && within(c.spec.Upper, dir) {
+			return false
+		}
+		return c.on["root"] || !within(c.feat.Dir, dir) && !slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool { return within(m.Target, dir) })
+	}
+	for _, dir := range []string{"/tmp", "/var", "/opt", "/srv", "/mnt", "/usr", "/etc"} {
+		if c.feat.Host.Lstat(dir).isDir() && free(dir) {
+			return dir
+		}
+	}
+	return "/tmp"
+}
+
+// within says whether p is dir or lies in it. Both are clean.
+func within(p, dir string) bool {
+	return p == dir || dir == "/" || len(p) > len(dir) && p[len(dir)] == '/' && p[:len(dir)] == dir
+}
+
+// follow describes a path after its symbolic links.
+func (c *compiler) follow(p string) File {
+	for range 40 {
+		f := c.feat.Host.Lstat(p)
+		if !f.isLink() {
+			return f
+		}
+		if path.IsAbs(f.Link) {
+			p = f.Link
+		} else {
+			p = path.Join(path.Dir(p), f.Link)
+		}
+	}
+	return File{}
+}
+
+// layerName is the folder of an upper layer below Spec.Upper, named after what
+// it covers.
+func layerName(target string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(strings.Trim(target, "/"), "%", "%25"), "/", "%2f")
+}
+
+// tmpfsSize prints a size as tmpfs(5)'s option.
+func (c *compiler) tmpfsSize(size int64) string {
+	if size == 0 {
+		size = c.spec.LayerSize
+	}
+	if size == 0 {
+		size = c.feat.Memory / 2
+	}
+	if size <= 0 {
+		return "size=50%"
+	}
+	return "size=" + strconv.FormatInt(size, 10)
+}
+
+const regular = unix.S_IFREG

@@ -1,0 +1,377 @@
+package sandbox
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	sysMount        = &sysno{unix.SYS_MOUNT, "mount"}
+	sysUmount       = &sysno{unix.SYS_UMOUNT2, "umount2"}
+	sysOpenTree     = &sysno{unix.SYS_OPEN_TREE, "open_tree"}
+	sysMoveMount    = &sysno{unix.SYS_MOVE_MOUNT, "move_mount"}
+	sysMountSetattr = &sysno{unix.SYS_MOUNT_SETATTR, "mount_setattr"}
+	sysMkdirat      = &sysno{unix.SYS_MKDIRAT, "mkdirat"}
+	sysMknodat      = &sysno{unix.SYS_MKNODAT, "mknodat"}
+	sysSymlinkat    = &sysno{unix.SYS_SYMLINKAT, "symlinkat"}
+	sysUmask        = &sysno{unix.SYS_UMASK, "umask"}
+	sysSendmsg      = &sysno{unix.SYS_SENDMSG, "sendmsg"}
+)
+
+// upper is one overlay's writable layer, for whoever lists the changes.
+type upper struct {
+	Target string // where CMD sees it, the same path as the lower layer's
+	Lower  string
+	Name   string // the layer's folder below the layers' descriptor, or absolute
+}
+
+// openSources opens everything that is shown, by path and once, before any
+// mount of ours can hide it: from here on the plan works on descriptors, and
+// nobody can exchange what a name means.
+func (c *compiler) openSources() {
+	for i := range c.entries {
+		e := &c.entries[i]
+		switch e.kind {
+		case BindRO, BindRW:
+			e.tree = c.newSlot(slotName("tree", e.source))
+			c.call(sysOpenTree, cwd(), c.str(e.source),
+				flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).saves(e.tree)
+		case Overlay:
+			e.tree = c.newSlot(slotName("lower", e.source))
+			c.call(sysOpenat, cwd(), c.str(e.source), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(e.tree)
+		}
+	}
+}
+
+func slotName(kind, source string) string { return kind + ":" + source }
+
+// mountBase mounts the sandbox's one tmpfs, of limited size: it holds the new
+// root's own folders, the upper layers and the files of our own.
+func (c *compiler) mountBase() {
+	c.call(sysMount, c.str("tmpfs"), c.str(c.base), c.str("tmpfs"),
+		flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV), c.str("mode=0755,"+c.tmpfsSize(0)))
+	if c.spec.Changes {
+		c.sendLayers()
+	}
+}
+
+// sendLayers hands the launcher a descriptor of the tmpfs, since after
+// pivot_root no path leads to it any more.
+func (c *compiler) sendLayers() {
+	c.layers = true
+	// struct msghdr, struct iovec, one byte, and a control message with room
+	// for one descriptor, whose field is the slot that openat fills.
+	msg := c.reserve(56)
+	iov := c.reserve(16)
+	body := c.reserve(1)
+	control := c.reserve(unix.CmsgSpace(4))
+	c.data[body] = 'L'
+	c.pointer(msg+16, iov)
+	putUint64(c.data[msg+24:], 1)
+	c.pointer(msg+32, control)
+	putUint64(c.data[msg+40:], uint64(unix.CmsgSpace(4)))
+	c.pointer(iov, body)
+	putUint64(c.data[iov+8:], 1)
+	putUint64(c.data[control:], uint64(unix.CmsgLen(4)))
+	putUint32(c.data[control+8:], unix.SOL_SOCKET)
+	putUint32(c.data[control+12:], unix.SCM_RIGHTS)
+	c.call(sysOpenat, cwd(), c.str(c.base), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(fieldSlot(control+16, "layers"))
+	c.call(sysSendmsg, use(c.slots.socket), c.mem(msg, constant(`{msg_iov=[{"L", 1}], msg_control=[{SCM_RIGHTS, [layers]}]}`)), integer(0))
+}
+
+// place makes the entries of one rank.
+func (c *compiler) place(rank int) error {
+	step := c.step
+	defer func() { c.step = step }()
+	for i := range c.entries {
+		if c.entries[i].rank != rank {
+			continue
+		}
+		c.step = c.entries[i].step
+		if err := c.placeOne(&c.entries[i]); err != nil {
+			return err
+		}
+		c.entries[i].placed = true
+	}
+	return nil
+}
+
+func (c *compiler) placeOne(e *entry) error {
+	switch e.kind {
+	case folder:
+		c.ensureFolder(e.target, e.mode)
+		return nil
+	case symlink:
+		c.ensureFolder(path.Dir(e.target), 0o755)
+		c.call(sysSymlinkat, c.str(e.link), cwd(), c.str(c.root+e.target))
+		c.ownPaths = append(c.ownPaths, e.target)
+		return nil
+	case BindRO, BindRW:
+		if !e.noFlags {
+			attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+			if e.kind == BindRO {
+				attr |= unix.MOUNT_ATTR_RDONLY
+			}
+			c.setattr(e.tree, attr)
+		}
+		return c.attach(e, e.tree)
+	case content:
+		return c.placeContent(e)
+	case Hide:
+		return c.placeHide(e)
+	}
+	if e.kind == Overlay && e.target == "/" {
+		return c.overlayOn(e, c.root)
+	}
+	t, err := c.target(e)
+	if err != nil {
+		return err
+	}
+	if t.fd.at == 0 {
+		return c.mountOn(e, t.path)
+	}
+	// The target was resolved to a descriptor, which mount(2) does not take:
+	// mount beside it and move.
+	beside := c.base + "/m" + strconv.Itoa(len(c.Calls))
+	c.call(sysMkdirat, cwd(), c.str(beside), mode(0o700))
+	if err := c.mountOn(e, beside); err != nil {
+		return err
+	}
+	c.call(sysMoveMount, cwd(), c.str(beside), use(t.fd), c.str(""), flags(&moveFlags, unix.MOVE_MOUNT_T_EMPTY_PATH))
+	return nil
+}
+
+func (c *compiler) mountOn(e *entry, at string) error {
+	if e.kind == Tmpfs {
+		c.call(sysMount, c.str("tmpfs"), c.str(at), c.str("tmpfs"),
+			flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV), c.str("mode=0755,"+c.tmpfsSize(e.size)))
+		return nil
+	}
+	return c.overlayOn(e, at)
+}
+
+// overlayOn mounts an overlay whose lower layer is the opened source. It is
+// named "." after an fchdir, so its path needs no escaping and cannot change.
+func (c *compiler) overlayOn(e *entry, at string) error {
+	n := strconv.Itoa(len(c.uppers))
+	u := upper{Target: e.target, Lower: e.source, Name: "u" + n}
+	upperDir, workDir := c.base+"/u"+n, c.base+"/w"+n
+	if c.spec.Upper != "" {
+		dir := path.Join(c.spec.Upper, layerName(e.target))
+		upperDir, workDir, u.Name = dir+"/upper", dir+"/work", dir+"/upper"
+		c.call(sysMkdirat, cwd(), c.str(dir), mode(0o700)).mayFail(unix.EEXIST)
+	}
+	c.uppers = append(c.uppers, u)
+	for _, dir := range []string{upperDir, workDir} {
+		call := c.call(sysMkdirat, cwd(), c.str(dir), mode(0o755))
+		if c.spec.Upper != "" {
+			call.mayFail(unix.EEXIST)
+		}
+	}
+	c.call(sysFchdir, use(e.tree))
+	c.call(sysMount, c.str("overlay"), c.str(at), c.str("overlay"), flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV),
+		c.str("lowerdir=.,upperdir="+overlayEscape(upperDir)+",workdir="+overlayEscape(workDir)+",userxattr"))
+	return nil
+}
+
+// overlayEscape writes a path as a value among overlayfs' options.
+func overlayEscape(p string) string {
+	return strings.NewReplacer(`\`, `\\`, ",", `\,`, ":", `\:`).Replace(p)
+}
+
+// setattr restricts an opened tree and all mounts in it: restrictions can be
+// added to the host's mounts in a user namespace, never taken away.
+func (c *compiler) setattr(tree slot, attr uint64) {
+	at := c.reserve(32) // struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+	putUint64(c.data[at:], attr)
+	c.call(sysMountSetattr, use(tree), c.str(""), flags(&treeFlags, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), c.mem(at, attrText), integer(32))
+}
+
+func attrText(p *Plan, v uint64) string {
+	return "{attr_set=" + flagText(attrFlags, getUint64(p.data[v:])) + ", attr_clr=0, propagation=0 /* MS_??? */, userns_fd=0}"
+}
+
+// attach moves an opened tree to its target.
+func (c *compiler) attach(e *entry, tree slot) error {
+	t, err := c.target(e)
+	if err != nil {
+		return err
+	}
+	if t.fd.at != 0 {
+		c.call(sysMoveMount, use(tree), c.str(""), use(t.fd), c.str(""),
+			flags(&moveFlags, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+		return nil
+	}
+	c.call(sysMoveMount, use(tree), c.str(""), cwd(), c.str(t.path), flags(&moveFlags, unix.MOVE_MOUNT_F_EMPTY_PATH))
+	return nil
+}
+
+// placeContent writes a file of our own and shows it in place of the host's.
+func (c *compiler) placeContent(e *entry) error {
+	name := c.base + "/f" + strconv.Itoa(len(c.Calls))
+	fd, tree := c.newSlot("file:"+e.target), c.newSlot(slotName("tree", name))
+	c.call(sysOpenat, cwd(), c.str(name), openFlags(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC), mode(0o444)).saves(fd)
+	if e.link != "" {
+		c.call(sysWrite, use(fd), c.str(e.link), integer(len(e.link)))
+	}
+	c.call(sysClose, use(fd))
+	c.call(sysOpenTree, cwd(), c.str(name), flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).saves(tree)
+	return c.attach(e, tree)
+}
+
+// placeHide covers a folder or a file with an empty one.
+func (c *compiler) placeHide(e *entry) error {
+	f := c.underneath(e)
+	if !f.exists() {
+		return nil // nothing to hide, and nothing can appear: what holds it is absent too
+	}
+	name := c.base + "/h" + strconv.Itoa(len(c.Calls))
+	tree := c.newSlot(slotName("tree", name))
+	if e.file = !f.isDir(); e.file {
+		c.call(sysMknodat, cwd(), c.str(name), word(regular|0o444, modeText), integer(0))
+	} else {
+		c.call(sysMkdirat, cwd(), c.str(name), mode(0o555))
+	}
+	c.call(sysOpenTree, cwd(), c.str(name), flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).saves(tree)
+	c.setattr(tree, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	return c.attach(e, tree)
+}
+
+func modeText(_ *Plan, v uint64) string {
+	return "S_IFREG|0" + strconv.FormatUint(v&0o7777, 8)
+}
+
+// place in the tree of the sandbox: a path in the sandbox's own tmpfs, which
+// only the plan has written, or the descriptor of what a path led to.
+type target struct {
+	path string
+	fd   slot
+}
+
+// target makes sure that an entry has something to be mounted on.
+func (c *compiler) target(e *entry) (target, error) {
+	if e.inside < 0 && !c.on["root"] || e.inside >= 0 && c.entries[e.inside].kind != Tmpfs {
+		return c.resolve(e)
+	}
+	c.ensureFolder(path.Dir(e.target), 0o755)
+	at := c.root + e.target
+	switch {
+	case slices.Contains(c.made, e.target):
+	case e.file:
+		c.call(sysMknodat, cwd(), c.str(at), word(regular|0o666, modeText), integer(0))
+		c.ownPaths = append(c.ownPaths, e.target)
+	default:
+		c.ensureFolder(e.target, 0o755)
+	}
+	return target{path: at}, nil
+}
+
+// ensureFolder makes a folder and its parents in the sandbox's own tmpfs.
+func (c *compiler) ensureFolder(dir string, m uint32) {
+	if dir == "/" || slices.Contains(c.made, dir) {
+		return
+	}
+	for i := range c.entries { // a mount that stands already
+		if e := &c.entries[i]; e.target == dir && e.placed {
+			return
+		}
+	}
+	c.ensureFolder(path.Dir(dir), 0o755)
+	c.call(sysMkdirat, cwd(), c.str(c.root+dir), mode(m))
+	c.made = append(c.made, dir)
+	c.ownPaths = append(c.ownPaths, dir)
+}
+
+// underneath is what a target would cover, as seen on the host.
+func (c *compiler) underneath(e *entry) File {
+	if e.inside < 0 {
+		if c.on["root"] {
+			return File{}
+		}
+		return c.feat.Host.Lstat(e.target)
+	}
+	o := &c.entries[e.inside]
+	if o.source == "" {
+		return File{}
+	}
+	return c.feat.Host.Lstat(path.Join(o.source, strings.TrimPrefix(e.target, o.target)))
+}
+
+// resolve opens a target that lies in something that is shown. No symbolic
+// link is followed on the way: whoever can write there could exchange one.
+// What is missing is made where that is copy on write.
+func (c *compiler) resolve(e *entry) (target, error) {
+	holder, host, writable := "/", "/", false
+	if e.inside >= 0 {
+		o := &c.entries[e.inside]
+		holder, host, writable = o.target, o.source, o.kind == Overlay
+	}
+	if c.rootFD.at == 0 {
+		root := c.root
+		if root == "" {
+			root = "/"
+		}
+		c.rootFD = c.newSlot("root")
+		c.call(sysOpenat, cwd(), c.str(root), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(c.rootFD)
+	}
+	bad := func(reason string) (target, error) {
+		return target{}, &SpecError{Field: "Mounts", Reason: "the target " + e.target + " " + reason}
+	}
+	inside := holder
+	parts := strings.Split(strings.Trim(strings.TrimPrefix(e.target, holder), "/"), "/")
+	for i, part := range parts {
+		parent := inside
+		host, inside = path.Join(host, part), path.Join(inside, part)
+		wantFile := i == len(parts)-1 && (e.file || e.kind == content)
+		f := c.feat.Host.Lstat(host)
+		switch {
+		case f.isLink() && e.kind != content:
+			return bad("goes through a symbolic link, " + host + ": name what it points to")
+		case f.exists() && f.isDir() && wantFile:
+			return bad("is a folder, but the source is a file")
+		case f.exists() && !f.isDir() && !wantFile:
+			return bad("needs a folder where " + host + " is a file")
+		case f.exists() || slices.Contains(c.made, inside):
+		case !writable:
+			return bad("does not exist, and cannot be made inside read-only " + holder)
+		default:
+			at := c.rootFD
+			if parent != "/" {
+				at = c.openBeneath(parent, true, false)
+			}
+			if wantFile {
+				c.call(sysMknodat, use(at), c.str(part), word(regular|0o666, modeText), integer(0)).mayFail(unix.EEXIST)
+			} else {
+				c.call(sysMkdirat, use(at), c.str(part), mode(0o755)).mayFail(unix.EEXIST)
+				c.made = append(c.made, inside)
+			}
+		}
+	}
+	return target{fd: c.openBeneath(e.target, !e.file && e.kind != content, e.kind == content)}, nil
+}
+
+// openBeneath opens a path of the new root. A link at its very end may be
+// covered by a file of our own; it is not followed either.
+func (c *compiler) openBeneath(p string, isDir, link bool) slot {
+	how := c.reserve(24) // struct open_how: flags, mode, resolve
+	open := uint64(unix.O_PATH | unix.O_CLOEXEC)
+	if isDir {
+		open |= unix.O_DIRECTORY
+	}
+	if link {
+		open |= unix.O_NOFOLLOW
+	}
+	putUint64(c.data[how:], open)
+	putUint64(c.data[how+16:], unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_BENEATH)
+	fd := c.newSlot("target:" + p)
+	c.call(sysOpenat2, use(c.rootFD), c.str(strings.Trim(p, "/")), c.mem(how, howText), integer(24)).saves(fd)
+	return fd
+}
+
+func howText(p *Plan, v uint64) string {
+	return "{flags=" + openText(p, getUint64(p.data[v:])) + ", resolve=" + flagText(resolveFlags, getUint64(p.data[v+16:])) + "}"
+}

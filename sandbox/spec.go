@@ -1,0 +1,161 @@
+package sandbox
+
+import (
+	"reflect"
+	"slices"
+	"time"
+)
+
+// Spec says what a sandbox is to be: plain data, the same after a round trip
+// through JSON, and comparable with Equal. The zero Spec is fully isolated and
+// shows the default parts of the host's root; every weakening is written down.
+type Spec struct {
+	// Args is CMD and its arguments. A first word without a slash is looked
+	// for along the PATH of the sandbox.
+	Args []string `json:"args,omitempty"`
+
+	// Env adds to the sandbox's clean environment: "K=V" sets, "K" passes the
+	// caller's K, "PREFIX_*" passes every variable of the caller that begins
+	// so. Later entries win. With the step env skipped they are added to the
+	// caller's whole environment.
+	Env []string `json:"env,omitempty"`
+
+	// Dir is CMD's working folder inside; it sets only that and never what is
+	// shown. Empty means the caller's, where that is shown, else HOME.
+	Dir string `json:"dir,omitempty"`
+
+	// Hostname is the name in the UTS namespace; empty means "sandbox".
+	Hostname string `json:"hostname,omitempty"`
+
+	// Skip names the steps to leave out. What needs a skipped step must be
+	// skipped too: Resolve adds it. With names those to add that are made only
+	// when asked (time). Optional names those without which the sandbox is
+	// made all the same where the host refuses them, and Require those (of
+	// landlock) that must not degrade.
+	Skip     []string `json:"skip,omitempty"`
+	With     []string `json:"with,omitempty"`
+	Optional []string `json:"optional,omitempty"`
+	Require  []string `json:"require,omitempty"`
+
+	// User is who CMD is inside. UID nil means the caller's own uid.
+	User User `json:"user,omitzero"`
+
+	// Rootfs is a folder of the host to be used as the root, copy on write,
+	// in place of the parts of the host that are shown by default.
+	Rootfs string `json:"rootfs,omitempty"`
+	// RootWith is how the root is changed: "" or "pivot_root", or "chroot",
+	// which a process with CAP_SYS_CHROOT can leave.
+	RootWith string `json:"rootWith,omitempty"`
+	// HideDir leaves the caller's working folder hidden.
+	HideDir bool `json:"hideDir,omitempty"`
+	// OnlyDir shows the working folder alone, not the top of its git work tree.
+	OnlyDir bool `json:"onlyDir,omitempty"`
+	// Mounts are shown beside the default, in order of their targets' depth.
+	Mounts []Mount `json:"mounts,omitempty"`
+	// Upper is a folder on the host in which the upper layers are kept; empty
+	// keeps them in memory, and they are gone at exit.
+	Upper string `json:"upper,omitempty"`
+	// Changes asks for a list of what CMD wrote, in Result.
+	Changes bool `json:"changes,omitempty"`
+	// LayerSize limits the tmpfs that holds what CMD writes, in bytes; 0 means
+	// half of the machine's memory.
+	LayerSize int64 `json:"layerSize,omitempty"`
+
+	// Net is the network: "" or "none" for a namespace with lo alone, "host"
+	// for the caller's.
+	Net string `json:"net,omitempty"`
+	// TCPConnect and TCPBind, when not nil, are the only TCP ports that CMD
+	// may connect to and listen on (Landlock, ABI 4).
+	TCPConnect []uint16 `json:"tcpConnect,omitempty"`
+	TCPBind    []uint16 `json:"tcpBind,omitempty"`
+
+	// CapAdd and CapDrop name capabilities, with or without "CAP_", in the
+	// sandbox's own user namespace. None is left without CapAdd; "ALL" means
+	// every one.
+	CapAdd  []string `json:"capAdd,omitempty"`
+	CapDrop []string `json:"capDrop,omitempty"`
+
+	// Rlimits are set in the sandbox, beside the defaults (see DefaultRlimits).
+	Rlimits []Rlimit `json:"rlimits,omitempty"`
+
+	// Seccomp is the filter: "" or "default", "strict", "log", or the path of
+	// a profile in the OCI format, compiled by sbx-seccomp.
+	Seccomp string `json:"seccomp,omitempty"`
+
+	// Timeout ends the sandbox after this wall-clock time; 0 means never. In
+	// JSON it is in nanoseconds.
+	Timeout time.Duration `json:"timeout,omitempty"`
+
+	// AllowNesting lets sandboxes be made inside: it opens the filter for it,
+	// max_user_namespaces, Landlock's path rules and the masks of /proc.
+	AllowNesting bool `json:"allowNesting,omitempty"`
+
+	// BootOffset and MonotonicOffset shift the clocks of the time namespace,
+	// in seconds. They need the step time.
+	BootOffset      int64 `json:"bootOffset,omitempty"`
+	MonotonicOffset int64 `json:"monotonicOffset,omitempty"`
+
+	// AsPID1 makes CMD itself the first process of the PID namespace. It then
+	// has to reap, and signals without a handler do not reach it.
+	AsPID1 bool `json:"asPid1,omitempty"`
+
+	// Terminal makes the terminal on descriptor 0 the controlling one of the
+	// sandbox's session.
+	Terminal bool `json:"terminal,omitempty"`
+}
+
+// User is an identity inside and the id maps that make it. The zero User is
+// the caller, mapped to itself, with every other id unmapped.
+type User struct {
+	UID *int `json:"uid,omitempty"` // nil means the caller's
+	GID *int `json:"gid,omitempty"` // nil means the caller's, or 0 where UID is 0
+	// UIDMap and GIDMap are the maps' lines. Empty means one line: User to
+	// the caller.
+	UIDMap []IDMap `json:"uidMap,omitempty"`
+	GIDMap []IDMap `json:"gidMap,omitempty"`
+	// Auto adds the caller's subordinate ranges (subuid(5)) around the line
+	// of the caller itself. newuidmap(1) and newgidmap(1) write the maps.
+	Auto bool `json:"auto,omitempty"`
+	// Unmapped leaves the maps empty: CMD is the overflow uid (65534).
+	Unmapped bool `json:"unmapped,omitempty"`
+}
+
+// IDMap is one line of uid_map or gid_map (user_namespaces(7)).
+type IDMap struct {
+	Inside  int `json:"inside"`
+	Outside int `json:"outside"`
+	Count   int `json:"count"`
+}
+
+// The kinds of Mount.
+const (
+	BindRO  = "ro"     // a read-only recursive bind mount
+	BindRW  = "rw"     // a recursive bind mount that writes to the host
+	Overlay = "cow"    // an overlay: what CMD writes goes to the upper layer
+	Tmpfs   = "tmpfs"  // an empty folder in memory
+	Hide    = "hide"   // an empty, read-only folder or file in its place
+	content = "file"   // a file of the sandbox's own, read-only
+	symlink = "link"   // a symbolic link of the new root
+	folder  = "folder" // an empty folder in the sandbox's own tmpfs
+)
+
+// Mount is something shown in the sandbox beside the default.
+type Mount struct {
+	Kind   string `json:"kind"`
+	Source string `json:"source,omitempty"` // absolute path on the host; not for Tmpfs and Hide
+	Target string `json:"target"`           // absolute path inside
+	Size   int64  `json:"size,omitempty"`   // bytes, Tmpfs only; 0 means as LayerSize
+}
+
+// Rlimit is one resource limit (getrlimit(2)). Unlimited is ^uint64(0).
+type Rlimit struct {
+	Name string `json:"name"` // as in RLIMIT_NAME, in lower case: "nofile", "nproc", "cpu"
+	Soft uint64 `json:"soft"`
+	Hard uint64 `json:"hard"`
+}
+
+// Equal says whether two specs ask for the same sandbox, word for word.
+func (s *Spec) Equal(o *Spec) bool { return reflect.DeepEqual(s, o) }
+
+// Skips says whether the step is left out.
+func (s *Spec) Skips(step string) bool { return slices.Contains(s.Skip, step) }

@@ -1,0 +1,24 @@
+package sandbox
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+var (
+	sysSetsid = &sysno{unix.SYS_SETSID, "setsid"}
+	sysKeyctl = &sysno{unix.SYS_KEYCTL, "keyctl"}
+)
+
+// session leaves the caller's session, and with it the controlling terminal.
+func (c *compiler) session() error {
+	c.call(sysSetsid)
+	if c.spec.Terminal {
+		c.call(sysIoctl, integer(0), word(unix.TIOCSCTTY, constant("TIOCSCTTY")), integer(0))
+	}
+	if !c.on["seccomp"] {
+		// The filter refuses all calls for keys. Without it, an empty session
+		// keyring at least is not the caller's.
+		c.call(sysKeyctl, word(unix.KEYCTL_JOIN_SESSION_KEYRING, constant("KEYCTL_JOIN_SESSION_KEYRING")), nothing())
+	}
+	return nil
+}

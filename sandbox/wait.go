@@ -1,0 +1,276 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/rawfork"
+)
+
+// message is one packet of the sandbox's socket: of PID 1, or of the plan.
+type message struct {
+	data  [16]byte
+	size  int // 0 is the end of the file
+	pid   int // of the sender, as the host counts
+	pidfd int // of the sender; -1 where the kernel gives none
+	fd    int // a descriptor that was sent; -1 is none
+}
+
+// receive reads one message and blocks until there is one.
+func receive(socket int) (message, error) {
+	m := message{pidfd: -1, fd: -1}
+	var control [96]byte
+	for {
+		n, used, _, _, err := unix.Recvmsg(socket, m.data[:], control[:], unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return m, err
+		}
+		m.size = n
+		m.control(control[:used])
+		return m, nil
+	}
+}
+
+// control reads the ancillary data: credentials, a pidfd, a passed descriptor.
+func (m *message) control(b []byte) {
+	messages, err := unix.ParseSocketControlMessage(b)
+	if err != nil {
+		return
+	}
+	for i := range messages {
+		c := &messages[i]
+		if c.Header.Level != unix.SOL_SOCKET || len(c.Data) < 4 {
+			continue
+		}
+		value := int(int32(uint32(c.Data[0]) | uint32(c.Data[1])<<8 | uint32(c.Data[2])<<16 | uint32(c.Data[3])<<24))
+		switch c.Header.Type {
+		case unix.SCM_CREDENTIALS:
+			m.pid = value
+		case unix.SCM_PIDFD:
+			m.pidfd = value
+		case unix.SCM_RIGHTS:
+			m.fd = value
+		}
+	}
+}
+
+// awaitCMD reads PID 1's first message: CMD's process exists.
+func (c *Cmd) awaitCMD() error {
+	if err := unix.SetNonblock(c.ends[0], true); err != nil {
+		return err
+	}
+	c.socket = os.NewFile(uintptr(c.ends[0]), "sandbox")
+	for {
+		m, err := c.next()
+		if err != nil {
+			return &Error{Step: "launch", Call: "recvmsg(launcher)", Errno: errno(err)}
+		}
+		if c.keepLayers(m) {
+			continue
+		}
+		if m.size == 0 {
+			return &Error{Step: "exec", Call: "execveat(init)", Errno: unix.ECHILD}
+		}
+		im, err := rawfork.ParseInitMessage(m.data[:m.size])
+		if err != nil {
+			return err
+		}
+		if im.Kind != rawfork.InitStarted {
+			return &Error{Step: "exec", Call: "init: clone(CLONE_VM|CLONE_VFORK|SIGCHLD)", Errno: im.Errno()}
+		}
+		c.cmdPid, c.cmdPidfd = m.pid, m.pidfd
+		break
+	}
+	ack := false
+	if c.cmdPidfd < 0 {
+		fd, err := unix.PidfdOpen(c.cmdPid, 0)
+		if err != nil {
+			return &Error{Step: "launch", Call: "pidfd_open(CMD)", Errno: errno(err)}
+		}
+		c.cmdPidfd, ack = fd, true
+	}
+	if c.Trace != nil {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		return c.seize(c.cmdPid)
+	}
+	if ack {
+		return c.letGo()
+	}
+	return nil
+}
+
+// keepLayers takes the descriptor of the layers out of a message.
+func (c *Cmd) keepLayers(m message) bool {
+	if m.size != 1 {
+		return false
+	}
+	if m.pidfd >= 0 {
+		unix.Close(m.pidfd)
+	}
+	if m.fd >= 0 {
+		c.layers = os.NewFile(uintptr(m.fd), "layers")
+	}
+	return true
+}
+
+// next reads a message without holding a thread.
+func (c *Cmd) next() (message, error) {
+	if len(c.early) > 0 {
+		m := c.early[0]
+		c.early = c.early[1:]
+		return m, nil
+	}
+	var m message
+	conn, err := c.socket.SyscallConn()
+	if err != nil {
+		return m, err
+	}
+	var failed error
+	err = conn.Read(func(fd uintptr) bool {
+		m, failed = receive(int(fd))
+		return failed != unix.EAGAIN
+	})
+	return m, errors.Join(err, failed)
+}
+
+// Wait waits for CMD to end, and then for the sandbox to be gone with all that
+// it held. It returns nil when CMD exited with 0, an *ExitError when it ended
+// otherwise, an *ExecError when it could not be executed. Result is set.
+func (c *Cmd) Wait() error {
+	if c.pid == 0 {
+		return errors.New("sandbox: not started")
+	}
+	if c.Result != nil {
+		return errors.New("sandbox: Wait was already called")
+	}
+	var failed error
+	var status unix.WaitStatus
+	ended := false
+	if c.plan.init {
+		status, ended, failed = c.waitInit()
+	} else {
+		failed = c.waitDirect()
+	}
+	r := &Result{Version: 1, Skipped: c.plan.Skipped(), Notes: c.plan.Notes}
+	if ws := c.reapInto(r); !ended {
+		status = ws
+	}
+	close(c.done)
+	r.Wall = time.Since(c.started)
+	r.Limits = c.limits()
+	r.judge(status, c.timedOut)
+	c.Result = r
+	// CMD's descriptors are closed with its last process, so the copies end;
+	// the one into it may wait for a reader of ours, which closing ends.
+	for range c.copies {
+		if err := <-c.copied; err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if c.Spec.Changes && c.plan.layers {
+		changes, err := c.changes()
+		r.Changes = changes
+		if failed == nil {
+			failed = err
+		}
+	}
+	c.release()
+	var exec *ExecError
+	switch {
+	case errors.As(failed, &exec):
+		r.Verdict, r.Code, r.Step, r.Evidence = VerdictSetup, exec.ExitCode(), "exec", exec.Error()
+		return failed
+	case failed != nil:
+		return failed
+	case c.canceled:
+		return c.ctx.Err()
+	case r.Verdict != VerdictExited || r.Code != 0:
+		return &ExitError{r}
+	}
+	return nil
+}
+
+// waitInit follows PID 1's messages until it has none left.
+func (c *Cmd) waitInit() (status unix.WaitStatus, ended bool, failed error) {
+	for {
+		m, err := c.next()
+		if err != nil || m.size == 0 {
+			return status, ended, failed
+		}
+		if c.keepLayers(m) {
+			continue
+		}
+		if m.pidfd >= 0 {
+			unix.Close(m.pidfd)
+		}
+		im, err := rawfork.ParseInitMessage(m.data[:m.size])
+		if err != nil {
+			return status, ended, err
+		}
+		switch im.Kind {
+		case rawfork.InitExecFailed:
+			failed = c.execError(unix.Errno(im.Value), false)
+		case rawfork.InitInterpreterMissing:
+			failed = c.execError(unix.ENOENT, true)
+		case rawfork.InitWaitStatus:
+			ws := unix.WaitStatus(im.Value)
+			if !ws.Stopped() {
+				return ws, true, failed
+			}
+			if c.Stopped != nil {
+				c.Stopped(ws.StopSignal())
+			}
+		}
+	}
+}
+
+// waitDirect waits for a CMD that is the launcher's own child.
+func (c *Cmd) waitDirect() error {
+	if err := unix.SetNonblock(c.pidfd, true); err != nil {
+		return err
+	}
+	fd, err := unix.FcntlInt(uintptr(c.pidfd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return conn.Read(func(fd uintptr) bool {
+		// WNOWAIT leaves it for wait4, which also tells what it used.
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		return err != unix.EAGAIN && (err != nil || info.Signo != 0)
+	})
+}
+
+func (c *Cmd) reap() { c.reapInto(new(Result)) }
+
+// reapInto waits for the sandbox's first process to be gone. When it is PID 1,
+// the kernel has killed and reaped everything else before.
+func (c *Cmd) reapInto(r *Result) unix.WaitStatus {
+	var ws unix.WaitStatus
+	var ru unix.Rusage
+	for {
+		_, err := unix.Wait4(c.pid, &ws, 0, &ru)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	c.kill.Lock()
+	c.reaped = true
+	c.kill.Unlock()
+	r.use(&ru)
+	return ws
+}
