@@ -103,6 +103,12 @@ func (c *compiler) without(step string) error {
 		return c.place(rankProc)
 	case "dev":
 		return c.place(rankDev)
+	case "root":
+		if c.based {
+			// The layers stay in use by the overlays; their folder need not
+			// be seen.
+			c.call(sysUmount, c.str(c.base), flags(&umountFlags, unix.MNT_DETACH))
+		}
 	case "user":
 		if len(c.spec.CapAdd) > 0 {
 			return &SpecError{Field: "CapAdd", Reason: "needs the step user: a capability is one of a user namespace"}
@@ -149,10 +155,6 @@ func (c *compiler) dieWithParent() {
 // which is PID 1's, or CMD itself where it is PID 1 or no PID namespace is made.
 func (c *compiler) execute() {
 	c.step = "exec"
-	if c.based && !c.on["root"] {
-		// The layers stay in use by the overlays; their folder need not be seen.
-		c.call(sysUmount, c.str(c.base), flags(&umountFlags, unix.MNT_DETACH))
-	}
 	if c.umask.at != 0 {
 		c.call(sysUmask, use(c.umask))
 	}

@@ -150,6 +150,9 @@ func (c *compiler) workingFolder() error {
 	c.dir = c.spec.Dir
 	if !c.on["root"] {
 		if c.on["overlay"] && dir != "" && !c.spec.HideDir && !c.private(dir) {
+			if c.dir == "" {
+				c.dir = dir // the inherited working folder is the lower layer's
+			}
 			return c.overlayFolder(dir, "the working folder")
 		}
 		return nil
