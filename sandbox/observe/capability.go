@@ -1,10 +1,9 @@
 package observe
 
 import (
-	"strconv"
 	"strings"
 
-	"github.com/syndtr/gocapability/capability"
+	"github.com/sbx-dev/sbx/sandbox/capability"
 )
 
 // CapabilityNames returns the names of the bits of a set as capabilities(7)
@@ -12,15 +11,10 @@ import (
 // than the table of names is CAP_ and its number.
 func CapabilityNames(set uint64) []string {
 	names := []string{}
-	for n := 0; n < 64; n++ {
-		if set>>n&1 == 0 {
-			continue
+	for n := range 64 {
+		if set>>n&1 != 0 {
+			names = append(names, "CAP_"+strings.ToUpper(capability.Name(n)))
 		}
-		name := capability.Cap(n).String()
-		if name == "unknown" {
-			name = strconv.Itoa(n)
-		}
-		names = append(names, "CAP_"+strings.ToUpper(name))
 	}
 	return names
 }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"strconv"
 
-	"github.com/syndtr/gocapability/capability"
+	"github.com/sbx-dev/sbx/sandbox/capability"
 	"golang.org/x/sys/unix"
 )
 
@@ -153,7 +153,7 @@ func (l *look) identity() error {
 		Inheritable: CapabilityNames(s.CapInh), Permitted: CapabilityNames(s.CapPrm),
 		Effective: CapabilityNames(s.CapEff), Bounding: CapabilityNames(s.CapBnd),
 		Ambient: CapabilityNames(s.CapAmb),
-		Known:   int(capability.CAP_LAST_CAP) + 1,
+		Known:   capability.Last() + 1,
 	}
 	v.NoNewPrivileges = s.NoNewPrivs
 	v.Seccomp = Seccomp{Mode: seccompMode(s.Seccomp), Filters: s.SeccompFilters}
