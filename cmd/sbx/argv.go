@@ -1,0 +1,237 @@
+package main
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// parse fills in the model of a verb. Done says that there is nothing left to
+// do, because help was asked for and printed.
+//
+// argv is cut at the first -- before kong sees it: kong would leave the -- in
+// the list of words. What stands before is parsed up to the first word that is
+// no flag (passthrough:"partial"); with kong's plain passthrough a mistyped
+// flag would silently become CMD.
+func parse(v verb, model command, args []string) (c *call, done bool, err error) {
+	c = &call{verb: v.name}
+	if i := slices.Index(args, "--"); i >= 0 {
+		c.dashed, c.after, args = true, args[i+1:], args[:i]
+	}
+	if q, ok := model.(quickModel); ok && quickParse(q, args) {
+		return c, false, nil
+	}
+	reset(model)
+	help := new(helpMapper)
+	k, err := newKong(v, model, help)
+	if err != nil {
+		return nil, false, err
+	}
+	_, err = k.Parse(args)
+	if help.asked {
+		return nil, true, writeHelp(stdoutFile(), k, v, help.all)
+	}
+	if err != nil {
+		return nil, false, parseError(err, args)
+	}
+	return c, false, nil
+}
+
+// reset empties a model that quickParse gave up.
+func reset(model command) {
+	m := reflect.ValueOf(model).Elem()
+	m.SetZero()
+}
+
+// newKong builds kong's model of one verb.
+func newKong(v verb, model command, help *helpMapper) (*kong.Kong, error) {
+	return kong.New(model,
+		kong.Name("sbx "+v.name),
+		kong.NoDefaultHelp(),
+		kong.NamedMapper("help", help),
+		kong.KindMapper(reflect.String, kong.MapperFunc(decodeString)),
+		kong.Embed(&struct {
+			Help string `name:"help" short:"h" type:"help" common:"" help:"Show this help; --help=all shows every flag."`
+		}{}),
+	)
+}
+
+// decodeString takes a word as it is. Kong's own mapper sends it through JSON,
+// which exchanges bytes that are not UTF-8: names of files may hold those.
+func decodeString(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	target.SetString(token.String())
+	return nil
+}
+
+// helpMapper takes note of --help and --help=all while kong goes through argv,
+// so that help is shown even where the rest is wrong.
+type helpMapper struct{ asked, all bool }
+
+// Decode implements kong.Mapper.
+func (h *helpMapper) Decode(ctx *kong.DecodeContext, _ reflect.Value) error {
+	h.asked = true
+	if ctx.Scan.Peek().Type == kong.FlagValueToken {
+		word, _ := ctx.Scan.Pop().Value.(string)
+		h.all = word == "all"
+	}
+	return nil
+}
+
+// IsBool implements kong.BoolMapper: --help takes no word after it.
+func (*helpMapper) IsBool() bool { return true }
+
+// parseError says what kong found wrong in the words of sbx.
+func parseError(err error, args []string) error {
+	msg, tip := err.Error(), ""
+	for _, cut := range []string{", did you mean ", "; perhaps try "} {
+		if before, after, ok := strings.Cut(msg, cut); ok {
+			msg = before
+			tip = strings.Trim(strings.TrimSpace(cut), ",; ") + " " + after
+		}
+	}
+	name, unknown := strings.CutPrefix(msg, "unknown flag ")
+	if !unknown {
+		return &usageError{msg: msg, hint: tip}
+	}
+	if later, ok := laterFlag(name); ok {
+		return &usageError{msg: name + " is not in this version", hint: later}
+	}
+	if name == "--" || name == "-" {
+		return &usageError{msg: msg}
+	}
+	if tip == "" && len(args) > 0 && !strings.HasPrefix(args[len(args)-1], "-") {
+		tip = "flags of sbx come before CMD: --help=all lists them"
+	}
+	return &usageError{msg: msg, hint: tip}
+}
+
+// quickModel is a model that consists of bools, strings and lists of strings
+// without any of kong's checks and defaults, so that quickParse can fill it in.
+type quickModel interface {
+	command
+	quick()
+}
+
+// quickParse fills in a model as kong would, for the command lines that people
+// write most: flags by name, then CMD. It exists because kong needs longer to
+// build the model of run than the kernel for a whole mount namespace. It makes
+// no message and knows no exception: whatever is not plain it leaves to kong,
+// by returning false, and FuzzQuickParse holds that both agree on the rest.
+func quickParse(model quickModel, args []string) bool {
+	v := reflect.ValueOf(model).Elem()
+	for i := 0; i < len(args); i++ {
+		word := args[i]
+		if !strings.HasPrefix(word, "-") {
+			return quickWords(v, args[i:])
+		}
+		name, value, assigned := strings.Cut(word, "=")
+		long := strings.HasPrefix(name, "--")
+		if !long && len(word) != 2 {
+			if !quickCluster(v, word[1:]) {
+				return false
+			}
+			continue
+		}
+		field, sep, ok := quickField(v, strings.TrimLeft(name, "-"), long)
+		if !ok {
+			return false
+		}
+		if field.Kind() == reflect.Bool {
+			if assigned {
+				return false
+			}
+			field.SetBool(true)
+			continue
+		}
+		if !assigned {
+			if i++; i == len(args) || strings.HasPrefix(args[i], "-") {
+				return false
+			}
+			value = args[i]
+		}
+		if !quickSet(field, sep, value) {
+			return false
+		}
+	}
+	return true
+}
+
+// quickCluster sets flags of one letter that stand in one word: -it, -eK=V.
+func quickCluster(v reflect.Value, cluster string) bool {
+	for i, letter := range cluster {
+		field, sep, ok := quickField(v, string(letter), false)
+		if !ok {
+			return false
+		}
+		if field.Kind() != reflect.Bool {
+			value := cluster[i+1:]
+			return value != "" && quickSet(field, sep, value)
+		}
+		field.SetBool(true)
+	}
+	return cluster != ""
+}
+
+// quickField finds the field of a flag, and the tag sep.
+func quickField(v reflect.Value, name string, long bool) (reflect.Value, string, bool) {
+	key := "short"
+	if long {
+		key = "name"
+	}
+	t := v.Type()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			if field, sep, ok := quickField(v.Field(i), name, long); ok {
+				return field, sep, true
+			}
+			continue
+		}
+		if name != "" && f.Tag.Get(key) == name {
+			return v.Field(i), f.Tag.Get("sep"), true
+		}
+	}
+	return reflect.Value{}, "", false
+}
+
+func quickSet(field reflect.Value, sep, value string) bool {
+	switch list := field.Addr().Interface().(type) {
+	case *string:
+		*list = value
+	case *[]string:
+		if sep == "none" {
+			*list = append(*list, value)
+			return true
+		}
+		for word := range strings.SplitSeq(value, sep) {
+			if word == "" || strings.Contains(word, `\`) {
+				return false // kong has rules for these
+			}
+			*list = append(*list, word)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// quickWords puts CMD into the field that takes it.
+func quickWords(v reflect.Value, words []string) bool {
+	t := v.Type()
+	for i := range t.NumField() {
+		if _, ok := t.Field(i).Tag.Lookup("arg"); ok {
+			list, ok := v.Field(i).Addr().Interface().(*[]string)
+			if ok {
+				*list = words
+			}
+			return ok
+		}
+	}
+	return false
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// usageText is implemented by models that say their usage line themselves:
+// what stands after "sbx VERB".
+type usageText interface{ usage() string }
+
+// exampleText is implemented by models with examples: pairs of a command line
+// and what it does.
+type exampleText interface{ examples() [][2]string }
+
+func stdoutFile() *os.File { return os.Stdout }
+
+// printOverview is the answer to a bare sbx: the verbs to begin with.
+func printOverview(f *os.File) {
+	s := styleOf(f)
+	var b strings.Builder
+	b.WriteString("sbx runs a command isolated, step by step, as a normal user.\n\n")
+	for _, v := range verbs() {
+		if v.first {
+			b.WriteString("  " + s.bold(pad("sbx "+v.name, 14)) + v.help + "\n")
+		}
+	}
+	b.WriteString("\n" + s.dim("Try:") + "  sbx run -- sh -c 'id; ls; ps -e'\n")
+	b.WriteString("      sbx compare net -- ip -br addr\n\n")
+	b.WriteString("sbx --help lists every verb, sbx VERB --help the flags of one.\n")
+	f.WriteString(b.String())
+}
+
+// printAllVerbs is the answer to sbx --help.
+func printAllVerbs(f *os.File) {
+	s := styleOf(f)
+	var b strings.Builder
+	b.WriteString(s.bold("Usage:") + " sbx VERB [flags] [--] [CMD [ARG…]]\n\n")
+	b.WriteString("Runs a command isolated, as a normal user, and shows how.\n\n" + s.bold("Verbs:") + "\n")
+	for _, v := range verbs() {
+		if !v.hidden {
+			b.WriteString("  " + s.bold(pad(v.name, 12)) + strings.Join(wrap(v.help, width(f)-14), "\n"+strings.Repeat(" ", 14)) + "\n")
+		}
+	}
+	b.WriteString("\nsbx VERB --help shows the flags that most people need, --help=all every flag.\n")
+	b.WriteString("Exit codes: CMD's own; 128+n for signal n; 124 timeout; 125 no sandbox;\n126 CMD cannot be executed; 127 CMD not found.\n")
+	f.WriteString(b.String())
+}
+
+// printHelp builds the model of a verb and prints its help.
+func printHelp(f *os.File, v verb, all bool) error {
+	k, err := newKong(v, v.model(), new(helpMapper))
+	if err != nil {
+		return err
+	}
+	return writeHelp(f, k, v, all)
+}
+
+// writeHelp prints the help of a verb from kong's model: the flags with the tag
+// common, or all of them.
+func writeHelp(f *os.File, k *kong.Kong, v verb, all bool) error {
+	s, cols := styleOf(f), width(f)
+	var b strings.Builder
+	b.WriteString(s.bold("Usage:") + " sbx " + v.name + " " + usageOf(k, v) + "\n\n")
+	help := strings.ToUpper(v.help[:1]) + v.help[1:] + "."
+	b.WriteString(strings.Join(wrap(help, cols), "\n") + "\n")
+	if d := k.Model.Detail; d != "" {
+		for paragraph := range strings.SplitSeq(strings.TrimSpace(d), "\n\n") {
+			b.WriteString("\n" + strings.Join(wrap(paragraph, cols), "\n") + "\n")
+		}
+	}
+	shown, hidden := flagGroups(k, all)
+	left := 0
+	for _, g := range shown {
+		for _, fl := range g.flags {
+			left = max(left, min(columns(flagLabel(fl)), 30))
+		}
+	}
+	for _, g := range shown {
+		b.WriteString("\n" + s.bold(g.title+":") + "\n")
+		for _, fl := range g.flags {
+			writeFlag(&b, s, fl, left, cols)
+		}
+	}
+	if model, ok := k.Model.Target.Addr().Interface().(exampleText); ok {
+		b.WriteString("\n" + s.bold("Examples:") + "\n")
+		for _, e := range model.examples() {
+			b.WriteString("  " + s.dim("# "+e[1]) + "\n  " + e[0] + "\n")
+		}
+	}
+	if hidden > 0 {
+		b.WriteString("\n" + plural(hidden, "more flag") + ": sbx " + v.name + " --help=all\n")
+	}
+	_, err := f.WriteString(b.String())
+	return err
+}
+
+// usageOf is what stands after the verb on the usage line.
+func usageOf(k *kong.Kong, v verb) string {
+	if m, ok := k.Model.Target.Addr().Interface().(usageText); ok {
+		return m.usage()
+	}
+	text := "[flags]"
+	for _, p := range k.Model.Positional {
+		text += " " + p.Summary()
+	}
+	return text
+}
+
+type flagGroup struct {
+	title string
+	flags []*kong.Flag
+}
+
+// flagGroups sorts the flags under their groups, in the order in which those
+// come first, and counts the flags left out. Where no flag of a verb is
+// common, all are shown.
+func flagGroups(k *kong.Kong, all bool) (groups []flagGroup, left int) {
+	common := 0
+	for _, f := range k.Model.Flags {
+		if f.Tag.Has("common") && f.Name != "help" {
+			common++
+		}
+	}
+	for _, f := range k.Model.Flags {
+		if f.Hidden {
+			continue
+		}
+		if !all && common > 0 && !f.Tag.Has("common") {
+			left++
+			continue
+		}
+		title := "Flags"
+		if f.Group != nil && (all || common == 0) {
+			title = f.Group.Title
+		}
+		at := -1
+		for i := range groups {
+			if groups[i].title == title {
+				at = i
+			}
+		}
+		if at < 0 {
+			groups = append(groups, flagGroup{title: title})
+			at = len(groups) - 1
+		}
+		groups[at].flags = append(groups[at].flags, f)
+	}
+	return groups, left
+}
+
+// flagLabel is a flag as it is written: "-e, --env K[=V]".
+func flagLabel(f *kong.Flag) string {
+	label := "    --" + f.Name
+	if f.Short != 0 {
+		label = "-" + string(f.Short) + ", --" + f.Name
+	}
+	if f.Name == "help" {
+		return label + "[=all]"
+	}
+	if !f.IsBool() {
+		label += " " + placeholder(f)
+	}
+	return label
+}
+
+func placeholder(f *kong.Flag) string {
+	if f.PlaceHolder != "" {
+		return f.PlaceHolder
+	}
+	return strings.ToUpper(f.Name)
+}
+
+func writeFlag(b *strings.Builder, s style, f *kong.Flag, left, cols int) {
+	label := flagLabel(f)
+	indent := strings.Repeat(" ", left+4)
+	b.WriteString("  " + s.bold(pad(label, left)))
+	if columns(label) > left {
+		b.WriteString("\n" + indent)
+	} else {
+		b.WriteString("  ")
+	}
+	b.WriteString(strings.Join(wrap(f.Help, max(cols-left-4, 24)), "\n"+indent) + "\n")
+}

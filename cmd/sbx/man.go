@@ -1,0 +1,7 @@
+package main
+
+type manCommand struct{}
+
+func manVerb() command { return &manCommand{} }
+
+func (*manCommand) run(*call) error { return nil }
