@@ -46,12 +46,18 @@ func install(flags uintptr, p filter.Program) (uintptr, unix.Errno) {
 // of its own first, so that TSYNC of any other filter is refused, with that
 // thread's id, but only after the kernel's checker has accepted the program.
 func answerChecks() error {
+	// no_new_privs belongs to a thread, so each thread sets its own.
+	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
 	ready, done := make(chan unix.Errno), make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			ready <- err.(unix.Errno)
+			return
+		}
 		_, errno := install(0, filter.Program{{Code: unix.BPF_RET | unix.BPF_K, K: uint32(filter.Allow)}})
 		ready <- errno
 		<-done
@@ -60,7 +66,6 @@ func answerChecks() error {
 		return errno
 	}
 	defer close(done)
-	runtime.LockOSThread()
 	lines := bufio.NewScanner(os.Stdin)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {

@@ -76,6 +76,7 @@ func child(profile string, args []string) error {
 // install puts the filter on all threads. The address comes from reflect: this
 // module keeps package unsafe to one place.
 func install(p filter.Program) error {
+	runtime.LockOSThread() // no_new_privs belongs to a thread; TSYNC passes it on
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
