@@ -64,6 +64,9 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 	}
 	c.launch()
 	for i := range Steps {
+		if Steps[i].Name == "caps" {
+			c.loopback()
+		}
 		if !c.on[Steps[i].Name] {
 			if err := c.without(Steps[i].Name); err != nil {
 				return nil, err
@@ -136,9 +139,9 @@ var (
 // while the plan pauses leaves an end of file, or a signal, behind.
 func (c *compiler) launch() {
 	c.step = "launch"
-	c.slots.launcher = c.newSlot("launcher")
-	c.slots.socket = c.newSlot("socket")
-	c.slots.init = c.newSlot("init")
+	c.slots.launcher = c.newSlot("launcher", "")
+	c.slots.socket = c.newSlot("socket", "")
+	c.slots.init = c.newSlot("init", "")
 	c.call(sysClose, use(c.slots.launcher))
 	if !c.OwnMemory {
 		c.dieWithParent()
@@ -155,7 +158,7 @@ func (c *compiler) dieWithParent() {
 // which is PID 1's, or CMD itself where it is PID 1 or no PID namespace is made.
 func (c *compiler) execute() {
 	c.step = "exec"
-	if c.umask.at != 0 {
+	if c.umask != 0 {
 		c.call(sysUmask, use(c.umask))
 	}
 	if c.dir != "" {

@@ -37,17 +37,18 @@ func (c *compiler) openSources() {
 		e := &c.entries[i]
 		switch e.kind {
 		case BindRO, BindRW:
-			e.tree = c.newSlot(slotName("tree", e.source))
+			if c.root != "" && !within(e.source, c.base) && c.ours(e) {
+				continue // mount(2) resolves the source once too, in one call less
+			}
+			e.tree = c.newSlot("tree", e.source)
 			c.call(sysOpenTree, cwd(), c.str(e.source),
 				flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).saves(e.tree)
 		case Overlay:
-			e.tree = c.newSlot(slotName("lower", e.source))
+			e.tree = c.newSlot("lower", e.source)
 			c.call(sysOpenat, cwd(), c.str(e.source), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(e.tree)
 		}
 	}
 }
-
-func slotName(kind, source string) string { return kind + ":" + source }
 
 // mountBase mounts the sandbox's one tmpfs, of limited size: it holds the new
 // root's own folders, the upper layers and the files of our own.
@@ -79,7 +80,7 @@ func (c *compiler) sendLayers() {
 	putUint64(c.data[control:], uint64(unix.CmsgLen(4)))
 	putUint32(c.data[control+8:], unix.SOL_SOCKET)
 	putUint32(c.data[control+12:], unix.SCM_RIGHTS)
-	c.call(sysOpenat, cwd(), c.str(c.base), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(fieldSlot(control+16, "layers"))
+	c.call(sysOpenat, cwd(), c.str(c.base), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(c.fieldSlot(control+16, "layers", ""))
 	c.call(sysSendmsg, use(c.slots.socket), c.mem(msg, constant(`{msg_iov=[{"L", 1}], msg_control=[{SCM_RIGHTS, [layers]}]}`)), integer(0))
 }
 
@@ -111,14 +112,7 @@ func (c *compiler) placeOne(e *entry) error {
 		c.ownPaths = append(c.ownPaths, e.target)
 		return nil
 	case BindRO, BindRW:
-		if !e.noFlags {
-			attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
-			if e.kind == BindRO {
-				attr |= unix.MOUNT_ATTR_RDONLY
-			}
-			c.setattr(e.tree, attr)
-		}
-		return c.attach(e, e.tree)
+		return c.placeBind(e)
 	case content:
 		return c.placeContent(e)
 	case Hide:
@@ -131,7 +125,7 @@ func (c *compiler) placeOne(e *entry) error {
 	if err != nil {
 		return err
 	}
-	if t.fd.at == 0 {
+	if t.fd == 0 {
 		return c.mountOn(e, t.path)
 	}
 	// The target was resolved to a descriptor, which mount(2) does not take:
@@ -143,6 +137,43 @@ func (c *compiler) placeOne(e *entry) error {
 	}
 	c.call(sysMoveMount, cwd(), c.str(beside), use(t.fd), c.str(""), flags(&moveFlags, unix.MOVE_MOUNT_T_EMPTY_PATH))
 	return nil
+}
+
+// placeBind shows a tree of the host, restricted with all mounts in it:
+// restrictions can be added to the host's mounts in a user namespace, never
+// taken away.
+func (c *compiler) placeBind(e *entry) error {
+	attr := uint64(unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV)
+	if e.kind == BindRO {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	if e.tree != 0 {
+		if !e.noFlags {
+			c.setattr(e.tree, attr)
+		}
+		return c.attach(e, e.tree)
+	}
+	t, err := c.target(e)
+	if err != nil {
+		return err
+	}
+	kind := uint64(unix.MS_BIND)
+	if !e.file {
+		kind |= unix.MS_REC
+	}
+	at := c.str(t.path)
+	c.call(sysMount, c.str(e.source), at, nothing(), flags(&mountFlags, kind), nothing())
+	if !e.noFlags {
+		c.call(sysMountSetattr, cwd(), at, flags(&treeFlags, unix.AT_RECURSIVE), c.attr(attr), integer(32))
+	}
+	return nil
+}
+
+// attr is a struct mount_attr (attr_set, attr_clr, propagation, userns_fd).
+func (c *compiler) attr(set uint64) arg {
+	at := c.reserve(32)
+	putUint64(c.data[at:], set)
+	return c.mem(at, attrText)
 }
 
 func (c *compiler) mountOn(e *entry, at string) error {
@@ -183,16 +214,13 @@ func overlayEscape(p string) string {
 	return strings.NewReplacer(`\`, `\\`, ",", `\,`, ":", `\:`).Replace(p)
 }
 
-// setattr restricts an opened tree and all mounts in it: restrictions can be
-// added to the host's mounts in a user namespace, never taken away.
-func (c *compiler) setattr(tree slot, attr uint64) {
-	at := c.reserve(32) // struct mount_attr: attr_set, attr_clr, propagation, userns_fd
-	putUint64(c.data[at:], attr)
-	c.call(sysMountSetattr, use(tree), c.str(""), flags(&treeFlags, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), c.mem(at, attrText), integer(32))
+// setattr restricts an opened tree.
+func (c *compiler) setattr(tree slot, set uint64) {
+	c.call(sysMountSetattr, use(tree), c.str(""), flags(&treeFlags, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE), c.attr(set), integer(32))
 }
 
 func attrText(p *Plan, v uint64) string {
-	return "{attr_set=" + flagText(attrFlags, getUint64(p.data[v:])) + ", attr_clr=0, propagation=0 /* MS_??? */, userns_fd=0}"
+	return "{attr_set=" + flagText(&attrFlags, getUint64(p.data[v:])) + ", attr_clr=0, propagation=0 /* MS_??? */, userns_fd=0}"
 }
 
 // attach moves an opened tree to its target.
@@ -201,7 +229,7 @@ func (c *compiler) attach(e *entry, tree slot) error {
 	if err != nil {
 		return err
 	}
-	if t.fd.at != 0 {
+	if t.fd != 0 {
 		c.call(sysMoveMount, use(tree), c.str(""), use(t.fd), c.str(""),
 			flags(&moveFlags, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 		return nil
@@ -213,12 +241,19 @@ func (c *compiler) attach(e *entry, tree slot) error {
 // placeContent writes a file of our own and shows it in place of the host's.
 func (c *compiler) placeContent(e *entry) error {
 	name := c.base + "/f" + strconv.Itoa(len(c.Calls))
-	fd, tree := c.newSlot("file:"+e.target), c.newSlot(slotName("tree", name))
+	fd := c.newSlot("file", e.target)
 	c.call(sysOpenat, cwd(), c.str(name), openFlags(unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC), mode(0o444)).saves(fd)
 	if e.link != "" {
 		c.call(sysWrite, use(fd), c.str(e.link), integer(len(e.link)))
 	}
 	c.call(sysClose, use(fd))
+	if e.inside >= 0 && c.entries[e.inside].kind == BindRO && !c.underneath(e).isLink() {
+		// A plain file in a folder of the host's root, which nobody here can
+		// exchange: no need to resolve it beneath.
+		c.call(sysMount, c.str(name), c.str(c.root+e.target), nothing(), flags(&mountFlags, unix.MS_BIND), nothing())
+		return nil
+	}
+	tree := c.newSlot("tree", name)
 	c.call(sysOpenTree, cwd(), c.str(name), flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)).saves(tree)
 	return c.attach(e, tree)
 }
@@ -230,7 +265,7 @@ func (c *compiler) placeHide(e *entry) error {
 		return nil // nothing to hide, and nothing can appear: what holds it is absent too
 	}
 	name := c.base + "/h" + strconv.Itoa(len(c.Calls))
-	tree := c.newSlot(slotName("tree", name))
+	tree := c.newSlot("tree", name)
 	if e.file = !f.isDir(); e.file {
 		c.call(sysMknodat, cwd(), c.str(name), word(regular|0o444, modeText), integer(0))
 	} else {
@@ -254,7 +289,7 @@ type target struct {
 
 // target makes sure that an entry has something to be mounted on.
 func (c *compiler) target(e *entry) (target, error) {
-	if e.inside < 0 && !c.on["root"] || e.inside >= 0 && c.entries[e.inside].kind != Tmpfs {
+	if !c.ours(e) {
 		return c.resolve(e)
 	}
 	c.ensureFolder(path.Dir(e.target), 0o755)
@@ -268,6 +303,14 @@ func (c *compiler) target(e *entry) (target, error) {
 		c.ensureFolder(e.target, 0o755)
 	}
 	return target{path: at}, nil
+}
+
+// ours says whether an entry lies in a tmpfs that only the plan has written.
+func (c *compiler) ours(e *entry) bool {
+	if e.inside < 0 {
+		return c.on["root"]
+	}
+	return c.entries[e.inside].kind == Tmpfs
 }
 
 // ensureFolder makes a folder and its parents in the sandbox's own tmpfs.
@@ -310,12 +353,12 @@ func (c *compiler) resolve(e *entry) (target, error) {
 		o := &c.entries[e.inside]
 		holder, host, writable = o.target, o.source, o.kind == Overlay
 	}
-	if c.rootFD.at == 0 {
+	if c.rootFD == 0 {
 		root := c.root
 		if root == "" {
 			root = "/"
 		}
-		c.rootFD = c.newSlot("root")
+		c.rootFD = c.newSlot("root", "")
 		c.call(sysOpenat, cwd(), c.str(root), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(c.rootFD)
 	}
 	bad := func(reason string) (target, error) {
@@ -367,11 +410,11 @@ func (c *compiler) openBeneath(p string, isDir, link bool) slot {
 	}
 	putUint64(c.data[how:], open)
 	putUint64(c.data[how+16:], unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_BENEATH)
-	fd := c.newSlot("target:" + p)
+	fd := c.newSlot("target", p)
 	c.call(sysOpenat2, use(c.rootFD), c.str(strings.Trim(p, "/")), c.mem(how, howText), integer(24)).saves(fd)
 	return fd
 }
 
 func howText(p *Plan, v uint64) string {
-	return "{flags=" + openText(p, getUint64(p.data[v:])) + ", resolve=" + flagText(resolveFlags, getUint64(p.data[v+16:])) + "}"
+	return "{flags=" + openText(p, getUint64(p.data[v:])) + ", resolve=" + flagText(&resolveFlags, getUint64(p.data[v+16:])) + "}"
 }

@@ -32,6 +32,7 @@ type Plan struct {
 	dir     string   // CMD's working folder
 	init    bool     // PID 1 is ours, not CMD
 	data    []byte
+	names   []slotName
 	args    []arg
 	relocs  []rawfork.Reloc
 	flagsBy []stepFlag
@@ -63,10 +64,10 @@ type Shown struct {
 type Call struct {
 	Step   string // the step that it belongs to; "launch" and "exec" frame them
 	sys    *sysno
-	first  int // its arguments are plan.args[first : first+n]
-	n      int
+	first  int32 // its arguments are plan.args[first : first+n]
+	n      int32
 	result slot
-	ignore unix.Errno
+	ignore uint16 // the errno with which it may fail
 	op     rawfork.Op
 }
 
@@ -82,52 +83,72 @@ type sysno struct {
 	name string
 }
 
-// slot is a place in the data for one int32: a saved result. The zero slot is
-// none.
-type slot struct {
-	at   int // offset + 1
-	name string
+// slot is a place in the data for one int32, a saved result: its offset + 1.
+// The zero slot is none.
+type slot int32
+
+// slotName is how a slot is printed: what it is, and of what.
+type slotName struct {
+	slot     slot
+	what, of string
 }
 
-// arg is one argument: the value and how it is printed.
+func (p *Plan) nameOf(s slot) string {
+	for _, n := range p.names {
+		if n.slot == s {
+			if n.of == "" {
+				return n.what
+			}
+			return n.what + ":" + n.of
+		}
+	}
+	return "?"
+}
+
+// arg is one argument: the value, and how it is passed and printed. It is two
+// words, because a plan has some 700 of them and is made between the caller's
+// wish and the start of CMD.
 type arg struct {
-	v     uint64
-	kind  argKind
-	text  func(p *Plan, v uint64) string
-	table *flagTable // names of the bits, where text is nil
-	name  string
+	v    uint64
+	kind *argKind
 }
 
-type argKind uint8
+// argKind is how arguments of one sort are passed and printed.
+type argKind struct {
+	pass  argPass
+	text  func(p *Plan, v uint64) string
+	table []flag // names of the bits, where text is nil
+}
+
+type argPass uint8
 
 const (
-	argValue argKind = iota // v is the argument
+	argValue argPass = iota // v is the argument
 	argMem                  // v is an offset into data
 	argSlot                 // v is an offset into data of an int32
 )
 
 func decimal(_ *Plan, v uint64) string { return strconv.FormatInt(int64(v), 10) }
-func octal(_ *Plan, v uint64) string   { return "0" + strconv.FormatUint(v, 8) }
-func null(*Plan, uint64) string        { return "NULL" }
-func quoted(p *Plan, v uint64) string  { return strconv.Quote(p.cstring(v)) }
 
-func atFD(_ *Plan, v uint64) string {
-	if int32(v) == unix.AT_FDCWD {
-		return "AT_FDCWD"
-	}
-	return strconv.Itoa(int(int32(v)))
-}
+var (
+	kindDecimal = argKind{text: decimal}
+	kindOctal   = argKind{text: func(_ *Plan, v uint64) string { return "0" + strconv.FormatUint(v, 8) }}
+	kindNull    = argKind{text: func(*Plan, uint64) string { return "NULL" }}
+	kindString  = argKind{pass: argMem, text: func(p *Plan, v uint64) string { return strconv.Quote(p.cstring(v)) }}
+	kindSlot    = argKind{pass: argSlot, text: func(p *Plan, v uint64) string { return p.nameOf(slot(v + 1)) }}
+	kindCwd     = argKind{text: func(*Plan, uint64) string { return "AT_FDCWD" }}
+)
 
-func integer(v int) arg { return arg{v: uint64(v), text: decimal} }
-func mode(v uint32) arg { return arg{v: uint64(v), text: octal} }
-func nothing() arg      { return arg{text: null} }
-func cwd() arg          { n := unix.AT_FDCWD; return arg{v: uint64(n), text: atFD} }
-func word(v uint64, text func(*Plan, uint64) string) arg {
-	return arg{v: v, text: text}
-}
+func integer(v int) arg { return arg{uint64(v), &kindDecimal} }
+func mode(v uint32) arg { return arg{uint64(v), &kindOctal} }
+func nothing() arg      { return arg{0, &kindNull} }
+func cwd() arg          { n := unix.AT_FDCWD; return arg{uint64(n), &kindCwd} }
+
+// word is an argument with a printer of its own.
+func word(v uint64, text func(*Plan, uint64) string) arg { return arg{v, &argKind{text: text}} }
 
 // use is an argument that an earlier call's result, or the launcher, filled.
-func use(s slot) arg { return arg{v: uint64(s.at - 1), kind: argSlot, name: s.name} }
+func use(s slot) arg { return arg{uint64(s - 1), &kindSlot} }
 
 // cstring reads back the NUL-terminated string at an offset.
 func (p *Plan) cstring(v uint64) string {
@@ -141,24 +162,26 @@ func (p *Plan) cstring(v uint64) string {
 // reserve appends n zero bytes, aligned for any field, and returns their offset.
 func (p *Plan) reserve(n int) int {
 	at := (len(p.data) + 7) &^ 7
-	for len(p.data) < at+n {
-		p.data = append(p.data, 0)
-	}
+	p.data = append(p.data, make([]byte, at+n-len(p.data))...)
 	return at
 }
 
 // newSlot makes a slot that holds -1 until a call's result is saved in it.
-func (p *Plan) newSlot(name string) slot {
+func (p *Plan) newSlot(what, of string) slot {
 	at := p.reserve(4)
 	copy(p.data[at:], "\xff\xff\xff\xff")
-	return slot{at: at + 1, name: name}
+	return p.fieldSlot(at, what, of)
 }
 
 // fieldSlot is a slot inside a struct.
-func fieldSlot(at int, name string) slot { return slot{at: at + 1, name: name} }
+func (p *Plan) fieldSlot(at int, what, of string) slot {
+	s := slot(at + 1)
+	p.names = append(p.names, slotName{s, what, of})
+	return s
+}
 
 func (p *Plan) setSlot(s slot, v int) {
-	putUint32(p.data[s.at-1:], uint32(int32(v)))
+	putUint32(p.data[s-1:], uint32(int32(v)))
 }
 
 func (p *Plan) cstr(s string) int {
@@ -168,11 +191,11 @@ func (p *Plan) cstr(s string) int {
 }
 
 // str is a NUL-terminated string argument.
-func (p *Plan) str(s string) arg { return arg{v: uint64(p.cstr(s)), kind: argMem, text: quoted} }
+func (p *Plan) str(s string) arg { return arg{uint64(p.cstr(s)), &kindString} }
 
 // mem is the address of data, with a function that prints what is there.
 func (p *Plan) mem(at int, text func(*Plan, uint64) string) arg {
-	return arg{v: uint64(at), kind: argMem, text: text}
+	return arg{uint64(at), &argKind{pass: argMem, text: text}}
 }
 
 // vector writes an argv or envp array and returns its offset.
@@ -200,29 +223,29 @@ func (p *Plan) pointer(at, target int) {
 func (p *Plan) add(step string, sys *sysno, args ...arg) *Call {
 	first := len(p.args)
 	p.args = append(p.args, args...)
-	p.Calls = append(p.Calls, Call{Step: step, sys: sys, first: first, n: len(args)})
+	p.Calls = append(p.Calls, Call{Step: step, sys: sys, first: int32(first), n: int32(len(args))})
 	return &p.Calls[len(p.Calls)-1]
 }
 
 func (c *Call) saves(s slot) *Call             { c.result = s; return c }
-func (c *Call) mayFail(errno unix.Errno) *Call { c.ignore = errno; return c }
+func (c *Call) mayFail(errno unix.Errno) *Call { c.ignore = uint16(errno); return c }
 
 // program turns the plan into what rawfork runs.
 func (p *Plan) program() *rawfork.Program {
 	calls := make([]rawfork.Call, len(p.Calls))
 	for i := range p.Calls {
 		c, o := &p.Calls[i], &calls[i]
-		o.Op, o.Ignore, o.Save = c.op, c.ignore, rawfork.NoSave
+		o.Op, o.Ignore, o.Save = c.op, unix.Errno(c.ignore), rawfork.NoSave
 		if c.sys != nil {
 			o.Nr = c.sys.nr
 		}
-		if c.result.at != 0 {
-			o.Save = int32(c.result.at - 1)
+		if c.result != 0 {
+			o.Save = int32(c.result - 1)
 		}
 		for k := range c.n {
 			a := &p.args[c.first+k]
 			o.Args[k] = a.v
-			switch a.kind {
+			switch a.kind.pass {
 			case argMem:
 				o.Mem |= 1 << k
 			case argSlot:
@@ -249,29 +272,26 @@ func (p *Plan) Text(i int) string {
 			b.WriteString(", ")
 		}
 		a := &p.args[c.first+k]
-		switch {
-		case a.kind == argSlot:
-			b.WriteString(a.name)
-		case a.table != nil:
-			b.WriteString(flagText(*a.table, a.v))
-		default:
-			b.WriteString(a.text(p, a.v))
+		if a.kind.text == nil {
+			b.WriteString(flagText(a.kind, a.v))
+		} else {
+			b.WriteString(a.kind.text(p, a.v))
 		}
 	}
 	b.WriteByte(')')
-	if c.result.at != 0 {
+	if c.result != 0 {
 		b.WriteString(" = ")
-		b.WriteString(c.result.name)
+		b.WriteString(p.nameOf(c.result))
 	}
 	if c.ignore != 0 {
-		b.WriteString("  # or " + unix.ErrnoName(c.ignore))
+		b.WriteString("  # or " + unix.ErrnoName(unix.Errno(c.ignore)))
 	}
 	return b.String()
 }
 
 // Clone is the text of the clone3 that begins the plan.
 func (p *Plan) Clone() string {
-	flags := flagText(cloneFlags, p.Flags|unix.CLONE_VFORK|unix.CLONE_PIDFD|unix.CLONE_PARENT_SETTID|unix.CLONE_CLEAR_SIGHAND|p.vm())
+	flags := flagText(&cloneFlags, p.Flags|unix.CLONE_VFORK|unix.CLONE_PIDFD|unix.CLONE_PARENT_SETTID|unix.CLONE_CLEAR_SIGHAND|p.vm())
 	return "clone3({flags=" + flags + ", exit_signal=SIGCHLD}, 64)"
 }
 
@@ -289,7 +309,7 @@ func (p *Plan) String() string {
 	b.WriteString(p.Clone())
 	b.WriteByte('\n')
 	for _, f := range p.flagsBy {
-		b.WriteString("# " + f.step + ": " + flagText(cloneFlags, f.flag) + "\n")
+		b.WriteString("# " + f.step + ": " + flagText(&cloneFlags, f.flag) + "\n")
 	}
 	step := ""
 	for i := range p.Calls {

@@ -92,7 +92,7 @@ var Steps = []Step{
 	{
 		Name: "net", Summary: "a network namespace with lo alone",
 		Without: "CMD uses the host's network",
-		Why:     "lo is brought up while CAP_NET_ADMIN is still there",
+		Why:     "made with the others; lo is brought up as the last call that needs a capability, because it waits for a lock",
 		Not:     "Unix sockets that have a path: hiding their folder does",
 		Man:     []string{"network_namespaces(7)", "netdevice(7)"}, Watch: []string{"/proc/PID/ns/net", "/proc/PID/net/dev"}, Needs: []string{"user"}, Kernel: "3.8",
 		compile: (*compiler).net,

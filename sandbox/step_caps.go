@@ -18,9 +18,10 @@ var (
 func (c *compiler) caps() error {
 	keep := c.keptCaps()
 	if c.on["user"] { // else the caller has no CAP_SETPCAP
+		drop := word(unix.PR_CAPBSET_DROP, constant("PR_CAPBSET_DROP"))
 		for i := range c.feat.LastCap + 1 {
 			if keep&(1<<i) == 0 {
-				c.call(sysPrctl, word(unix.PR_CAPBSET_DROP, constant("PR_CAPBSET_DROP")), word(uint64(i), capText))
+				c.call(sysPrctl, drop, arg{uint64(i), &kindCap})
 			}
 		}
 	}
@@ -38,7 +39,7 @@ func (c *compiler) caps() error {
 	for i := range c.feat.LastCap + 1 { // so that they survive the execve of a uid other than 0
 		if keep&(1<<i) != 0 {
 			c.call(sysPrctl, word(unix.PR_CAP_AMBIENT, constant("PR_CAP_AMBIENT")),
-				word(unix.PR_CAP_AMBIENT_RAISE, constant("PR_CAP_AMBIENT_RAISE")), word(uint64(i), capText), integer(0), integer(0))
+				word(unix.PR_CAP_AMBIENT_RAISE, constant("PR_CAP_AMBIENT_RAISE")), arg{uint64(i), &kindCap}, integer(0), integer(0))
 		}
 	}
 	return nil
@@ -61,6 +62,8 @@ func capBits(names []string, all uint64) uint64 {
 	}
 	return bits
 }
+
+var kindCap = argKind{text: capText}
 
 func capText(_ *Plan, v uint64) string {
 	return "CAP_" + strings.ToUpper(capability.Name(int(v)))

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"math"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +28,11 @@ func (c *compiler) passFiles() {
 	}
 	c.slots.files = make([]slot, c.feat.Passed)
 	for i := range c.slots.files {
-		c.slots.files[i] = c.newSlot("file")
+		c.slots.files[i] = c.newSlot("file", strconv.Itoa(i))
 	}
 	moved := make([]slot, c.feat.Passed)
 	for i, s := range c.slots.files {
-		moved[i] = c.newSlot("moved")
+		moved[i] = c.newSlot("moved", strconv.Itoa(i))
 		c.call(sysFcntl, use(s), word(unix.F_DUPFD_CLOEXEC, constant("F_DUPFD_CLOEXEC")), integer(c.feat.Passed)).saves(moved[i])
 	}
 	for i, s := range moved {

@@ -44,7 +44,7 @@ func (c *compiler) landlock() error {
 	putUint64(c.data[attr:], rules.FS)
 	putUint64(c.data[attr+8:], rules.Net)
 	putUint64(c.data[attr+16:], rules.Scope)
-	fd := c.newSlot("ruleset")
+	fd := c.newSlot("ruleset", "")
 	c.call(sysRuleset, c.mem(attr, rulesetText), integer(rules.Size), integer(0)).saves(fd)
 	if rules.FS != 0 {
 		c.fileRules(fd, rules.FS)
@@ -130,13 +130,13 @@ func (c *compiler) fileRules(ruleset slot, handled uint64) {
 func (c *compiler) pathRule(ruleset slot, p string, rights uint64) {
 	at := c.reserve(16) // struct landlock_path_beneath_attr, packed: allowed_access, parent_fd
 	putUint64(c.data[at:], rights)
-	c.call(sysOpenat, cwd(), c.str(p), openFlags(unix.O_PATH|unix.O_CLOEXEC)).saves(fieldSlot(at+8, slotName("beneath", p)))
-	c.addPathRule(ruleset, at, slotName("beneath", p))
+	c.call(sysOpenat, cwd(), c.str(p), openFlags(unix.O_PATH|unix.O_CLOEXEC)).saves(c.fieldSlot(at+8, "beneath", p))
+	c.addPathRule(ruleset, at, "beneath:"+p)
 }
 
 func (c *compiler) addPathRule(ruleset slot, at int, name string) {
 	text := func(p *Plan, v uint64) string {
-		return "{allowed_access=" + flagText(landlockFlags, getUint64(p.data[v:])) + ", parent_fd=" + name + "}"
+		return "{allowed_access=" + flagText(&landlockFlags, getUint64(p.data[v:])) + ", parent_fd=" + name + "}"
 	}
 	c.call(sysAddRule, use(ruleset), word(unix.LANDLOCK_RULE_PATH_BENEATH, constant("LANDLOCK_RULE_PATH_BENEATH")), c.mem(at, text), integer(0))
 }
@@ -152,11 +152,11 @@ func (c *compiler) portRule(ruleset slot, right uint64, port uint16) {
 const ruleNetPort = 2
 
 func portText(p *Plan, v uint64) string {
-	return "{allowed_access=" + flagText(landlockNetFlags, getUint64(p.data[v:])) + ", port=" + decimal(p, getUint64(p.data[v+8:])) + "}"
+	return "{allowed_access=" + flagText(&landlockNetFlags, getUint64(p.data[v:])) + ", port=" + decimal(p, getUint64(p.data[v+8:])) + "}"
 }
 
 func rulesetText(p *Plan, v uint64) string {
-	return "{handled_access_fs=" + flagText(landlockFlags, getUint64(p.data[v:])) +
-		", handled_access_net=" + flagText(landlockNetFlags, getUint64(p.data[v+8:])) +
-		", scoped=" + flagText(landlockScopeFlags, getUint64(p.data[v+16:])) + "}"
+	return "{handled_access_fs=" + flagText(&landlockFlags, getUint64(p.data[v:])) +
+		", handled_access_net=" + flagText(&landlockNetFlags, getUint64(p.data[v+8:])) +
+		", scoped=" + flagText(&landlockScopeFlags, getUint64(p.data[v+16:])) + "}"
 }

@@ -1,8 +1,6 @@
 package sandbox
 
 import (
-	"path"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -16,7 +14,7 @@ var (
 func (c *compiler) mount() error {
 	c.flag(unix.CLONE_NEWNS)
 	c.call(sysMount, nothing(), c.str("/"), nothing(), flags(&mountFlags, unix.MS_REC|unix.MS_PRIVATE), nothing())
-	c.umask = c.newSlot("umask")
+	c.umask = c.newSlot("umask", "")
 	c.call(sysUmask, mode(0)).saves(c.umask)
 	c.openSources()
 	if c.on["root"] || c.needsBase() {
@@ -43,7 +41,7 @@ func (c *compiler) needsBase() bool {
 			return true
 		}
 	}
-	return false
+	return c.on["proc"] && !c.spec.AllowNesting // for the empty folder of the masks
 }
 
 // overlay mounts the copy-on-write folders.
@@ -67,7 +65,13 @@ func (c *compiler) rootChange() error {
 
 // masked are the entries of /proc that tell about, or act on, the whole
 // machine. Those that the kernel does not have are passed over.
-var masked = []string{"acpi", "asound", "scsi", "kcore", "keys", "key-users", "kallsyms", "latency_stats", "sched_debug", "sysrq-trigger", "timer_list"}
+var masked = []struct {
+	name string
+	dir  bool
+}{
+	{"acpi", true}, {"asound", true}, {"scsi", true}, {"kcore", false}, {"keys", false}, {"key-users", false}, {"kallsyms", false},
+	{"latency_stats", false}, {"sched_debug", false}, {"sysrq-trigger", false}, {"timer_list", false},
+}
 
 // readOnly are folders of /proc with switches in them. Their files belong to
 // uid 0 of the host, or to uid 0 inside where the namespace has its own.
@@ -86,21 +90,23 @@ func (c *compiler) proc() error {
 		// outer one is covered.
 		return c.place(rankProc)
 	}
-	null := "/dev/null"
-	for _, name := range masked {
-		if c.feat.Host.Lstat("/proc/" + name).isDir() {
-			c.call(sysMount, c.str("tmpfs"), c.str(at+"/"+name), c.str("tmpfs"),
-				flags(&mountFlags, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), c.str("mode=0555,size=4096")).mayFail(unix.ENOENT)
-			continue
+	null, empty := c.str("/dev/null"), arg{}
+	for _, m := range masked {
+		source := null
+		if m.dir {
+			if empty.kind == nil {
+				empty = c.str(c.base + "/empty")
+				c.call(sysMkdirat, cwd(), empty, mode(0o555))
+			}
+			source = empty
 		}
-		c.call(sysMount, c.str(null), c.str(at+"/"+name), nothing(), flags(&mountFlags, unix.MS_BIND), nothing()).mayFail(unix.ENOENT)
+		c.call(sysMount, source, c.str(at+"/"+m.name), nothing(), flags(&mountFlags, unix.MS_BIND), nothing()).mayFail(unix.ENOENT)
 	}
-	attr := c.reserve(32)
-	putUint64(c.data[attr:], unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	attr := c.attr(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC)
 	for _, name := range readOnly {
-		dir := path.Join(at, name)
-		c.call(sysMount, c.str(dir), c.str(dir), nothing(), flags(&mountFlags, unix.MS_BIND|unix.MS_REC), nothing())
-		c.call(sysMountSetattr, cwd(), c.str(dir), flags(&treeFlags, unix.AT_RECURSIVE), c.mem(attr, attrText), integer(32))
+		dir := c.str(at + "/" + name)
+		c.call(sysMount, dir, dir, nothing(), flags(&mountFlags, unix.MS_BIND|unix.MS_REC), nothing())
+		c.call(sysMountSetattr, cwd(), dir, flags(&treeFlags, unix.AT_RECURSIVE), attr, integer(32))
 	}
 	return c.place(rankProc)
 }

@@ -45,14 +45,24 @@ func (c *compiler) hostname() string {
 	return "sandbox"
 }
 
-// net makes the namespace and brings lo up, without which not even
-// 127.0.0.1 answers. With Net "host" there is nothing to do.
+// net makes the namespace. With Net "host" there is nothing to do.
 func (c *compiler) net() error {
-	if c.spec.Net == "host" {
-		return nil
+	if c.spec.Net != "host" {
+		c.flag(unix.CLONE_NEWNET)
 	}
-	c.flag(unix.CLONE_NEWNET)
-	fd := c.newSlot("inet")
+	return nil
+}
+
+// loopback brings lo up, without which not even 127.0.0.1 answers. It comes
+// after everything else that needs a capability: it waits for a lock (rtnl)
+// that the kernel holds for a while after each network namespace that ended,
+// and the longer the plan does other things first, the shorter the wait.
+func (c *compiler) loopback() {
+	if !c.on["net"] || c.spec.Net == "host" {
+		return
+	}
+	c.step = "net"
+	fd := c.newSlot("inet", "")
 	c.call(sysSocket, word(unix.AF_INET, constant("AF_INET")),
 		word(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, constant("SOCK_DGRAM|SOCK_CLOEXEC")),
 		word(0, constant("IPPROTO_IP"))).saves(fd)
@@ -61,8 +71,6 @@ func (c *compiler) net() error {
 	putUint16(c.data[ifreq+16:], unix.IFF_UP|unix.IFF_RUNNING)
 	c.call(sysIoctl, use(fd), word(unix.SIOCSIFFLAGS, constant("SIOCSIFFLAGS")),
 		c.mem(ifreq, constant(`{ifr_name="lo", ifr_flags=IFF_UP|IFF_RUNNING}`)))
-	c.call(sysClose, use(fd))
-	return nil
 }
 
 // time unshares in the child: a time namespace made by clone3 would be entered
@@ -77,7 +85,7 @@ func (c *compiler) time() error {
 
 // writeFile opens, writes and closes one of the kernel's files.
 func (c *compiler) writeFile(name, text string) (open, write, closed *Call) {
-	fd := c.newSlot("file:" + name)
+	fd := c.newSlot("file", name)
 	c.call(sysOpenat, cwd(), c.str(name), openFlags(unix.O_WRONLY|unix.O_CLOEXEC)).saves(fd)
 	c.call(sysWrite, use(fd), c.str(text), integer(len(text)))
 	c.call(sysClose, use(fd))

@@ -50,7 +50,7 @@ func (c *compiler) user() error {
 
 // pause stops the child until the launcher lets it go on.
 func (c *compiler) pause() {
-	c.Calls = append(c.Calls, Call{Step: c.step, first: len(c.args), n: 1, op: rawfork.OpPause})
+	c.Calls = append(c.Calls, Call{Step: c.step, first: int32(len(c.args)), n: 1, op: rawfork.OpPause})
 	c.args = append(c.args, use(c.slots.socket))
 }
 
