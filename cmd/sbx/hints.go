@@ -1,9 +1,5 @@
 package main
 
-import (
-	"strings"
-)
-
 // dockerHabit says what a word of docker's is called here.
 func dockerHabit(word string) (string, bool) {
 	switch word {
@@ -43,23 +39,4 @@ func laterFlag(flag string) (string, bool) {
 		return "--upper DIR keeps what CMD writes, --rw PATH writes to the host", true
 	}
 	return "", false
-}
-
-// imageHint answers a CMD that looks like the name of an image: one that was
-// not found and is a well-known image, or has a tag or a registry.
-func imageHint(cmd string) string {
-	if strings.HasPrefix(cmd, "/") || strings.HasPrefix(cmd, ".") {
-		return ""
-	}
-	name, tag, tagged := strings.Cut(cmd, ":")
-	if !tagged {
-		switch name {
-		case "alpine", "ubuntu", "debian", "fedora", "archlinux", "busybox", "centos", "rockylinux", "almalinux", "hello-world", "golang", "nginx", "postgres", "redis", "mysql":
-		default:
-			return ""
-		}
-	} else if tag == "" || strings.ContainsAny(tag, "/ ") && !strings.Contains(name, ".") {
-		return ""
-	}
-	return "an image? images are not in this version: sbx run CMD runs on the host's root, --rootfs DIR on an unpacked image"
 }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox"
+)
+
+// forwarded are the signals that CMD gets in place of sbx.
+var forwarded = []os.Signal{
+	unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
+	unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH,
+}
+
+// impatience is how many SIGINT or SIGTERM end a sandbox whose CMD ignores
+// them, when they come within patience. Docker has three as well.
+const (
+	impatience = 3
+	patience   = 5 * time.Second
+)
+
+// session is a CMD that runs in the foreground: its signals and its stops.
+type session struct {
+	cmd     *sandbox.Cmd
+	term    *terminal // nil where CMD has none of its own
+	signals chan os.Signal
+	done    chan struct{}
+	asked   []time.Time // when CMD was asked to end
+}
+
+// newSession must be called before cmd.Start.
+func newSession(cmd *sandbox.Cmd, term *terminal) *session {
+	s := &session{cmd: cmd, term: term, signals: make(chan os.Signal, 16), done: make(chan struct{})}
+	cmd.Stopped = func(unix.Signal) { s.suspend() }
+	return s
+}
+
+// begin passes signals on from now to end. Before, they end sbx, and a
+// half-made sandbox with it.
+func (s *session) begin() {
+	signal.Notify(s.signals, forwarded...)
+	go func() {
+		defer s.term.restoreOnPanic()
+		for {
+			select {
+			case <-s.done:
+				return
+			case sig := <-s.signals:
+				s.handle(sig.(unix.Signal))
+			}
+		}
+	}()
+}
+
+func (s *session) end() {
+	signal.Stop(s.signals)
+	close(s.done)
+}
+
+func (s *session) handle(sig unix.Signal) {
+	switch sig {
+	case unix.SIGINT, unix.SIGTERM:
+		s.asked = append(s.asked, time.Now())
+		if n := len(s.asked); n >= impatience && s.asked[n-1].Sub(s.asked[n-impatience]) < patience {
+			say("CMD does not end, so the sandbox is killed")
+			_ = s.cmd.Kill()
+			return
+		}
+	case unix.SIGWINCH:
+		if s.term != nil {
+			s.term.resize() // for which the kernel signals CMD
+			return
+		}
+	case unix.SIGCONT:
+		s.term.raw()
+	}
+	s.forward(sig)
+}
+
+// forward sends a signal to CMD. What a terminal sends to all of a process
+// group goes to all of CMD's: a shell that waits for a child expects that the
+// child got it too.
+func (s *session) forward(sig unix.Signal) {
+	switch sig {
+	case unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH:
+		// A pidfd reaches one process alone. The group's number is CMD's pid,
+		// which is not free before sbx has been told of CMD's end.
+		pid := s.cmd.Pid()
+		group, err := unix.Getpgid(pid)
+		switch {
+		case err == nil && group == pid:
+			if unix.Kill(-pid, sig) == nil {
+				return
+			}
+		case err == nil && group == unix.Getpgrp():
+			return // with session skipped CMD is in the group of sbx, and has got it
+		}
+	}
+	_ = s.cmd.Signal(sig)
+}
+
+// suspend stops sbx as its CMD was stopped, so that the caller's shell sees a
+// stopped job, and returns once that shell continues it. Where nobody could
+// continue it, because the process group of sbx is orphaned, the kernel ignores
+// SIGTSTP, and CMD goes on at once. The signal goes to the own thread: one for
+// the whole process might arrive after this function has gone on.
+func (s *session) suspend() {
+	s.term.cooked()
+	runtime.LockOSThread()
+	signal.Reset(unix.SIGTSTP)
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGTSTP)
+	runtime.UnlockOSThread()
+	signal.Notify(s.signals, unix.SIGTSTP)
+	s.term.raw()
+	s.forward(unix.SIGCONT)
+}
