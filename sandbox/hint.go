@@ -92,14 +92,16 @@ func (k *clues) sysctl(file string) string {
 }
 
 // path is the n-th quoted string of the call, counted from 0.
-func (k *clues) path(n int) string {
-	rest := k.err.Call
+func (k *clues) path(n int) string { return quotedIn(k.err.Call, n) }
+
+// quotedIn is the n-th quoted string of a call's text, counted from 0, or "".
+func quotedIn(call string, n int) string {
 	for {
-		i := strings.IndexByte(rest, '"')
+		i := strings.IndexByte(call, '"')
 		if i < 0 {
 			return ""
 		}
-		quoted, err := strconv.QuotedPrefix(rest[i:])
+		quoted, err := strconv.QuotedPrefix(call[i:])
 		if err != nil {
 			return ""
 		}
@@ -107,7 +109,7 @@ func (k *clues) path(n int) string {
 			text, _ := strconv.Unquote(quoted)
 			return text
 		}
-		n, rest = n-1, rest[i+len(quoted):]
+		n, call = n-1, call[i+len(quoted):]
 	}
 }
 

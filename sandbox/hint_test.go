@@ -88,12 +88,18 @@ func TestHintOfTheHost(t *testing.T) {
 		want                      []string
 	}{
 		{"nothing is wrong", "all", "-Ur", `exec "$@"`, []string{"made"}},
-		{"no user namespaces", "user", "-Ur", `echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"`,
-			[]string{"user: clone3", "ENOSPC", "user.max_user_namespaces is 0 in this user namespace", "--allow-nesting"}},
-		{"no network namespaces", "all", "-Ur", `echo 0 >/proc/sys/user/max_net_namespaces; exec "$@"`,
-			[]string{"ENOSPC", "user.max_net_namespaces is 0"}},
-		{"a part of proc is covered", "proc", "-Urm", `mount --bind /dev/null /proc/keys; exec "$@"`,
-			[]string{"proc: mount(", "EPERM", "an outer container masks /proc (/proc/keys)", "systempaths=unconfined"}},
+		{
+			"no user namespaces", "user", "-Ur", `echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"`,
+			[]string{"user: clone3", "ENOSPC", "user.max_user_namespaces is 0 in this user namespace", "--allow-nesting"},
+		},
+		{
+			"no network namespaces", "all", "-Ur", `echo 0 >/proc/sys/user/max_net_namespaces; exec "$@"`,
+			[]string{"ENOSPC", "user.max_net_namespaces is 0"},
+		},
+		{
+			"a part of proc is covered", "proc", "-Urm", `mount --bind /dev/null /proc/keys; exec "$@"`,
+			[]string{"proc: mount(", "EPERM", "an outer container masks /proc (/proc/keys)", "systempaths=unconfined"},
+		},
 		{"no proc at all", "proc", "-Urmpf", `mount -t tmpfs none /proc; exec "$@"`, []string{"/proc"}},
 		{"no ids", "user", "-U", `exec "$@"`, []string{"clone3", "EPERM", "the uid of this process is not mapped"}},
 		{"a chroot", "user", "-Urm", `
@@ -207,47 +213,56 @@ func TestHintOfHostsThatCannotBeImitated(t *testing.T) {
 		other string // and what it says on a host where this is not the cause
 	}{
 		{
-			"Ubuntu 24.04", Error{Step: "user", Call: `openat(AT_FDCWD, "/proc/self/setgroups", O_WRONLY|O_CLOEXEC)`, Errno: unix.EACCES},
+			"Ubuntu 24.04",
+			Error{Step: "user", Call: `openat(AT_FDCWD, "/proc/self/setgroups", O_WRONLY|O_CLOEXEC)`, Errno: unix.EACCES},
 			files{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n", "/proc/self/attr/apparmor/current": "unconfined\n"},
 			"AppArmor takes the capabilities of user namespaces away", "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "0\n",
 		},
 		{
-			"docker's AppArmor profile", Error{Step: "mount", Call: `mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)`, Errno: unix.EACCES},
+			"docker's AppArmor profile",
+			Error{Step: "mount", Call: `mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)`, Errno: unix.EACCES},
 			files{"/proc/self/attr/current": "docker-default (enforce)\n"},
 			"the AppArmor profile docker-default confines this process", "/proc/self/attr/current", "unconfined\n",
 		},
 		{
-			"Debian 10", Error{Step: "user", Call: "clone3({flags=CLONE_NEWUSER}, 64)", Errno: unix.EPERM},
+			"Debian 10",
+			Error{Step: "user", Call: "clone3({flags=CLONE_NEWUSER}, 64)", Errno: unix.EPERM},
 			files{"/proc/sys/kernel/unprivileged_userns_clone": "0\n"},
 			"sudo sysctl kernel.unprivileged_userns_clone=1", "/proc/sys/kernel/unprivileged_userns_clone", "1\n",
 		},
 		{
-			"the host's limit", Error{Step: "user", Call: "clone3({flags=CLONE_NEWUSER}, 64)", Errno: unix.ENOSPC},
+			"the host's limit",
+			Error{Step: "user", Call: "clone3({flags=CLONE_NEWUSER}, 64)", Errno: unix.ENOSPC},
 			files{"/proc/sys/user/max_user_namespaces": "0\n", "/proc/self/uid_map": "         0          0 4294967295\n"},
 			"sudo sysctl user.max_user_namespaces=", "/proc/sys/user/max_user_namespaces", "96365\n",
 		},
 		{
-			"an initramfs", Error{Step: "root", Call: `pivot_root(".", ".")`, Errno: unix.EINVAL},
+			"an initramfs",
+			Error{Step: "root", Call: `pivot_root(".", ".")`, Errno: unix.EINVAL},
 			files{"/proc/self/mountinfo": root},
 			"an initramfs, which pivot_root cannot replace", "/proc/self/mountinfo", "25 1 254:0 / / rw - ext4 /dev/vda rw\n",
 		},
 		{
-			"too many keys", Error{Step: "session", Call: "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)", Errno: unix.EDQUOT},
+			"too many keys",
+			Error{Step: "session", Call: "keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)", Errno: unix.EDQUOT},
 			files{"/proc/key-users": "    0:     5 4/4 2/1000000 10/25000000\n " + decimal(nil, uint64(unix.Getuid())) + ":   200 199/199 200/200 4012/20000\n"},
 			"your keys are used up (200/200", "/proc/key-users", "",
 		},
 		{
-			"an old kernel", Error{Step: "mount", Call: "mount_setattr(tree:/usr)", Errno: unix.ENOSYS},
+			"an old kernel",
+			Error{Step: "mount", Call: "mount_setattr(tree:/usr)", Errno: unix.ENOSYS},
 			files{"/proc/sys/kernel/osrelease": "5.4.0-26-generic\n"},
 			"this kernel, 5.4.0-26-generic, has no mount_setattr; the step mount needs Linux 5.12", "/proc/sys/kernel/osrelease", "",
 		},
 		{
-			"no overlay in the kernel", Error{Step: "overlay", Call: `mount("overlay", "/a", "overlay", 0, "")`, Errno: unix.ENODEV},
+			"no overlay in the kernel",
+			Error{Step: "overlay", Call: `mount("overlay", "/a", "overlay", 0, "")`, Errno: unix.ENODEV},
 			files{"/proc/filesystems": "nodev\ttmpfs\n"},
 			"modprobe overlay", "/proc/filesystems", "nodev\ttmpfs\nnodev\toverlay\n",
 		},
 		{
-			"a full cgroup", Error{Step: "user", Call: "clone3({flags=CLONE_NEWUSER}, 64)", Errno: unix.EAGAIN},
+			"a full cgroup",
+			Error{Step: "user", Call: "clone3({flags=CLONE_NEWUSER}, 64)", Errno: unix.EAGAIN},
 			files{"/proc/self/cgroup": "0::/user.slice/s\n", "/sys/fs/cgroup/user.slice/pids.current": "64\n", "/sys/fs/cgroup/user.slice/pids.max": "64\n"},
 			"the cgroup /user.slice holds 64 processes", "/sys/fs/cgroup/user.slice/pids.max", "max\n",
 		},
