@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"fmt"
+	"runtime"
 
 	libseccomp "github.com/seccomp/libseccomp-golang"
 
@@ -18,15 +19,21 @@ import (
 //  2. the exceptions: rules with conditions of calls that have another rule
 //     without;
 //  3. everything else.
+//
+// The whole is then made compact.
 func (p *Profile) Compile(o Options) (filter.Program, error) {
-	program, err := p.compile(o)
+	if o.Arch == "" {
+		o.Arch = runtime.GOARCH
+	}
+	program, err := p.assemble(o)
 	if err != nil {
 		return nil, fmt.Errorf("seccomp: %w", err)
 	}
-	return program, nil
+	return compact(program, o.Arch), nil
 }
 
-func (p *Profile) compile(o Options) (filter.Program, error) {
+// assemble joins the parts, in the order in which they decide.
+func (p *Profile) assemble(o Options) (filter.Program, error) {
 	t, err := o.resolve()
 	if err != nil {
 		return nil, err
