@@ -184,7 +184,7 @@ func TestHostileLayer(t *testing.T) {
 	needAll(t)
 	dir := ownFolder(t)
 	secret := homeFile(t)
-	script := `i=0; while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done
+	script := `i=0; while [ $i -lt 700 ]; do mkdir d && cd d || break; i=$((i+1)); done
 		cd "$1"; mkfifo fifo; ln -s "$2" link; mkdir closed; touch closed/file; chmod 0 closed; touch "$(printf 'a\nb')"; exit 3`
 	c := in(t, &sandbox.Cmd{Spec: sandbox.Spec{Args: []string{"sh", "-c", script, "sh", dir, filepath.Dir(secret)}, Changes: true}}, dir)
 	var limit unix.Rlimit

@@ -1,12 +1,10 @@
 package sandbox_test
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,9 +43,7 @@ var landlockAttacks = []attack{
 		step: "landlock", name: "connect to an abstract socket of the host", needs: []string{"landlock:scope"},
 		spec: func(s *sandbox.Spec) { s.Net = "host" },
 		run: func(t *testing.T, c *sandbox.Cmd) (bool, string) {
-			name := fmt.Sprint("sbx-test-", os.Getpid(), time.Now().UnixNano())
-			listener(t, "unix", "@"+name)
-			_, said := says(t, inside(c, "abstract", name))
+			_, said := says(t, inside(c, "dial", listener(t, abstractName())))
 			return strings.Contains(said, aSecret), said
 		},
 	},

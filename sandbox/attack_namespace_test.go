@@ -2,7 +2,6 @@ package sandbox_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -101,8 +100,7 @@ var namespaceAttacks = []attack{
 	{
 		step: "net", name: "connect to 127.0.0.1",
 		run: func(t *testing.T, c *sandbox.Cmd) (bool, string) {
-			l := listener(t, "tcp", "127.0.0.1:0")
-			_, said := says(t, inside(c, "dial", "tcp", l.Addr().String()))
+			_, said := says(t, inside(c, "dial", listener(t, "")))
 			return strings.Contains(said, aSecret), said
 		},
 	},
@@ -110,9 +108,7 @@ var namespaceAttacks = []attack{
 		// CVE-2020-15257: containerd's socket had no path.
 		step: "net", name: "connect to an abstract socket",
 		run: func(t *testing.T, c *sandbox.Cmd) (bool, string) {
-			name := fmt.Sprint("sbx-test-", os.Getpid(), time.Now().UnixNano())
-			listener(t, "unix", "@"+name)
-			_, said := says(t, inside(c, "abstract", name))
+			_, said := says(t, inside(c, "dial", listener(t, abstractName())))
 			return strings.Contains(said, aSecret), said
 		},
 	},
@@ -164,6 +160,9 @@ var namespaceAttacks = []attack{
 	},
 }
 
+// abstractName is a Unix socket's name that nobody else uses.
+func abstractName() string { return fmt.Sprint("@sbx-test-", os.Getpid(), time.Now().UnixNano()) }
+
 // keys counts the keys that sharedMemory has used.
 var keys int
 
@@ -188,27 +187,6 @@ func sharedMemory(t *testing.T) int {
 	return key
 }
 
-// listener tells the secret to everybody who connects.
-func listener(t *testing.T, network, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write([]byte(aSecret))
-			conn.Close()
-		}
-	}()
-	return l
-}
-
 // TestSetgroupsDenied: even with every capability of its namespace CMD cannot
 // drop a group that is refused something (CVE-2014-8989, CVE-2018-7169).
 func TestSetgroupsDenied(t *testing.T) {
@@ -231,17 +209,17 @@ func TestPathSocketsAndFIFOs(t *testing.T) {
 	needAll(t)
 	dir := ownFolder(t)
 	socket := filepath.Join(dir, "socket")
-	listener(t, "unix", socket)
+	listener(t, socket)
 	for kind, reached := range map[string]bool{sandbox.BindRO: true, sandbox.Overlay: false} {
 		c := &sandbox.Cmd{Spec: sandbox.Spec{HideDir: true, Mounts: []sandbox.Mount{{Kind: kind, Source: dir, Target: "/mnt/shown"}}}}
-		_, said := says(t, inside(c, "dial", "unix", "/mnt/shown/socket"))
+		_, said := says(t, inside(c, "dial", "/mnt/shown/socket"))
 		if got := strings.Contains(said, aSecret); got != reached {
 			t.Errorf("the caller's socket below a mount of kind %s: reached = %v, want %v: %s", kind, got, reached, said)
 		}
 	}
 	// The working folder is the place where such files would be.
 	c := in(t, sandbox.Command("true"), dir)
-	if _, said := says(t, inside(c, "dial", "unix", socket)); strings.Contains(said, aSecret) {
+	if _, said := says(t, inside(c, "dial", socket)); strings.Contains(said, aSecret) {
 		t.Errorf("the socket in the working folder was reached: %s", said)
 	}
 	fifo := filepath.Join(dir, "fifo")

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"reflect"
@@ -30,7 +28,6 @@ const probeWord = "probe"
 // probes are what it can do. What a probe prints is what it found; an error is
 // an attack that was refused, and its exit code is 1.
 var probes = map[string]func(args []string) error{
-	"abstract":  probeAbstract,
 	"call":      probeCall,
 	"chroot":    probeChroot,
 	"clock":     probeClock,
@@ -151,21 +148,6 @@ func probeShm(args []string) error {
 	fmt.Println(strings.TrimRight(string(data), "\x00"))
 	return nil
 }
-
-// probeDial connects to the address args[1] of the network args[0] and prints
-// what is said there.
-func probeDial(args []string) error {
-	conn, err := net.DialTimeout(args[0], args[1], 5*time.Second)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(os.Stdout, conn)
-	return err
-}
-
-// probeAbstract is probeDial for an abstract Unix socket, whose name begins
-// with a zero byte that no argument can hold.
-func probeAbstract(args []string) error { return probeDial([]string{"unix", "@" + args[0]}) }
 
 // probeClock prints the boot-time clock in seconds.
 func probeClock([]string) error {

@@ -3,7 +3,6 @@ package sandbox_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,14 +119,21 @@ func probePosture([]string) error {
 		_ = unix.Getrlimit(l.which, &limit)
 		fmt.Println("limit", l.name, limit.Cur, limit.Max)
 	}
-	interfaces, err := net.Interfaces()
+	var names []string
+	devices, err := os.ReadFile("/proc/net/dev")
 	if err != nil {
 		return err
 	}
-	for _, i := range interfaces {
-		if i.Flags&net.FlagUp != 0 {
-			fmt.Println("interface", i.Name)
+	for line := range strings.Lines(string(devices)) {
+		if name, _, ok := strings.Cut(line, ":"); ok {
+			names = append(names, strings.TrimSpace(name))
 		}
+	}
+	if names, err = interfacesUp(names); err != nil {
+		return err
+	}
+	for _, name := range names {
+		fmt.Println("interface", name)
 	}
 	name, _ := os.Hostname()
 	dir, _ := os.Getwd()
