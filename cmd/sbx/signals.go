@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -106,16 +109,63 @@ func (s *session) forward(sig unix.Signal) {
 
 // suspend stops sbx as its CMD was stopped, so that the caller's shell sees a
 // stopped job, and returns once that shell continues it. Where nobody could
-// continue it, because the process group of sbx is orphaned, the kernel ignores
-// SIGTSTP, and CMD goes on at once. The signal goes to the own thread: one for
-// the whole process might arrive after this function has gone on.
+// continue it, CMD goes on at once.
+//
+// The rest of the process group, such as the script that called sbx, gets
+// SIGTSTP as from the terminal. sbx itself takes SIGSTOP: Go's handler stays in
+// place of SIGTSTP's default action once it was there. It goes to the own
+// thread, since one for the whole process might arrive after this function has
+// gone on.
 func (s *session) suspend() {
 	s.term.cooked()
-	runtime.LockOSThread()
-	signal.Reset(unix.SIGTSTP)
-	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGTSTP)
-	runtime.UnlockOSThread()
-	signal.Notify(s.signals, unix.SIGTSTP)
+	if continuable() {
+		runtime.LockOSThread()
+		signal.Reset(unix.SIGTSTP)
+		_ = unix.Kill(0, unix.SIGTSTP)
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+		signal.Notify(s.signals, unix.SIGTSTP)
+		runtime.UnlockOSThread()
+	}
 	s.term.raw()
 	s.forward(unix.SIGCONT)
+}
+
+// continuable says whether the process group of sbx has a shell with job
+// control: a parent of one of its processes in the same session, but in
+// another group. Else the group is orphaned, and a stop would be for ever
+// (credentials(7), setpgid(2)).
+func continuable() bool {
+	group := unix.Getpgrp()
+	session, err := unix.Getsid(0)
+	if err != nil {
+		return false
+	}
+	for pid := unix.Getppid(); pid > 1; pid = parentOf(pid) {
+		if sid, err := unix.Getsid(pid); err != nil || sid != session {
+			return false
+		}
+		if g, err := unix.Getpgid(pid); err != nil || g != group {
+			return err == nil
+		}
+	}
+	return false
+}
+
+// parentOf reads the parent of a process from its stat file (proc_pid_stat(5));
+// 0 means that there is none.
+func parentOf(pid int) int {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The name, in parentheses, may hold anything.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return 0
+	}
+	return parent
 }
