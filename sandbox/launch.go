@@ -350,6 +350,9 @@ func (c *Cmd) answerPauses(pid int) error {
 				return nil // the child has failed, which Launch reports
 			}
 			if m.size == 1 && m.data[0] == 0 {
+				if m.pidfd >= 0 {
+					unix.Close(m.pidfd) // the kernel adds one to each message
+				}
 				break
 			}
 			c.early = append(c.early, m)
