@@ -45,6 +45,20 @@ func (c *compiler) accountFiles() {
 	}
 }
 
+// callerName is the caller's name on the host, under which subuid(5) lists the
+// ranges. Where the account is not in /etc/passwd (LDAP) it is $USER.
+func (c *compiler) callerName() string {
+	text, err := c.feat.Host.ReadFile("/etc/passwd")
+	if err == nil {
+		for l := range strings.Lines(string(text)) {
+			if f := strings.Split(l, ":"); len(f) > 2 && f[2] == strconv.Itoa(c.feat.UID) {
+				return f[0]
+			}
+		}
+	}
+	return c.feat.getenv("USER")
+}
+
 // account puts a line first in a file of accounts and leaves out every other
 // with the same name or the same id, so that both directions of the look-up
 // find it and only it.

@@ -58,6 +58,9 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 		uid, gid := c.insideIDs()
 		c.OwnMemory = outside(uids, uid) != f.UID || outside(gids, gid) != f.GID
 	}
+	if s.User.Auto {
+		c.Plan.userName = c.callerName()
+	}
 	c.init = c.on["pid"] && !s.AsPID1
 	if err := c.layout(); err != nil {
 		return nil, err
