@@ -153,8 +153,14 @@ func (c *compiler) launch() {
 }
 
 // dieWithParent comes after a change of the kernel uid, which would clear it.
+// A launcher that was killed before sends no signal any more. PID 1 notices, as
+// its messages find no reader; without it the child writes one here, which fails
+// with EPIPE then.
 func (c *compiler) dieWithParent() {
 	c.call(sysPrctl, word(unix.PR_SET_PDEATHSIG, constant("PR_SET_PDEATHSIG")), word(uint64(unix.SIGKILL), constant("SIGKILL")))
+	if !c.init {
+		c.call(sysWrite, use(c.slots.socket), c.str("?"), integer(1))
+	}
 }
 
 // execute ends the plan: CMD's folder and the program that replaces the child,
