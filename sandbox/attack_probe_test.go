@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"reflect"
 	"runtime"
 	"slices"
@@ -290,6 +291,9 @@ func probeLaunch(args []string) error {
 		return err
 	}
 	options := args[1:]
+	if slices.Contains(options, "-ignore") {
+		signal.Ignore(unix.SIGINT)
+	}
 	if slices.Contains(options, "-shared") {
 		if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 			return err
@@ -317,6 +321,9 @@ func probeLaunch(args []string) error {
 	fmt.Println("the caller lives")
 	return err
 }
+
+// lockThreadForGood makes the calling goroutine's thread end with it.
+func lockThreadForGood() { runtime.LockOSThread() }
 
 // asCaller runs this test binary as a caller of sandboxes that is its own
 // session, or root of its own namespaces, and returns what was said.
