@@ -306,7 +306,10 @@ func hostnameOf(s *Spec) string {
 func (e *Equivalent) unshare() {
 	s, p := e.spec, e.plan
 	if e.on("env") {
-		e.Args = append([]string{"env", "-i"}, p.Env...)
+		e.Args = []string{"env", "-i"}
+		for _, kv := range p.Env {
+			e.add(kv)
+		}
 		e.add("unshare")
 	} else {
 		e.Args = []string{"unshare"}

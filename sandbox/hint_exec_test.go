@@ -194,7 +194,7 @@ func FuzzELFInterpreter(f *testing.F) {
 
 // TestShellWord gives each path to a shell.
 func TestShellWord(t *testing.T) {
-	for _, p := range []string{"/a/b", "/a b", "/it's", "/$HOME", "~", "/a;b", "/\"x\"", "/ü", "/a*"} {
+	for _, p := range []string{"/a/b", "/a b", "/it's", "/$HOME", "~", "/a;b", "/\"x\"", "/ü", "/a*", "a=b", "/a~b", "~user"} {
 		out, err := exec.Command("sh", "-c", "printf %s "+shellWord(p)).Output()
 		if err != nil || string(out) != p {
 			t.Errorf("%q became %q (%v)", p, out, err)

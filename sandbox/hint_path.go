@@ -238,8 +238,8 @@ func (c *Cmd) onHost(p string) (string, bool) {
 
 // shellWord is a path as one word of a shell.
 func shellWord(p string) string {
-	if p != "" && !strings.ContainsFunc(p, func(r rune) bool {
-		return r <= ' ' || r > '~' || strings.ContainsRune("'\"\\$`!*?[]{}()<>|&;#~=", r)
+	if p != "" && p[0] != '~' && !strings.ContainsFunc(p, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("'\"\\$`!*?[]{}()<>|&;#", r)
 	}) {
 		return p
 	}
