@@ -42,6 +42,7 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 			data:  make([]byte, 0, 16<<10),
 		},
 		spec: s, feat: f, on: make(map[string]bool, len(Steps)),
+		entries: make([]entry, 0, 48), made: make([]string, 0, 32),
 	}
 	for i := range Steps {
 		name := Steps[i].Name

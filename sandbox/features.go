@@ -19,7 +19,6 @@ type Features struct {
 	UID, GID int
 	Env      []string // the caller's environment
 	Dir      string   // the caller's working folder, without symbolic links
-	Memory   int64    // bytes of RAM
 	// LandlockABI is the version that landlock_create_ruleset(2) reports; 0
 	// means that the kernel has none or that it is switched off.
 	LandlockABI int
@@ -103,11 +102,7 @@ func Probe(s *Spec) (*Features, error) {
 	if !s.Skips("landlock") {
 		f.LandlockABI = landlock.ABI()
 	}
-	if !s.Skips("mount") {
-		var info unix.Sysinfo_t
-		if err := unix.Sysinfo(&info); err == nil {
-			f.Memory = int64(info.Totalram) * int64(info.Unit)
-		}
+	if !s.Skips("overlay") {
 		f.TmpfsXattr = tmpfsXattr()
 	}
 	return f, nil

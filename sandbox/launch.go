@@ -247,43 +247,49 @@ func (c *Cmd) launch() error {
 		program.Started = c.attend
 	}
 	c.started = time.Now()
-	type launched struct {
-		child rawfork.Child
-		err   error
-	}
-	// On a goroutine of its own: the caller's may be locked to a thread, and
-	// the sandbox dies with the thread that cloned it.
-	answer := make(chan launched, 1)
-	go func() {
-		child, err := program.Launch()
-		answer <- launched{child, err}
-	}()
-	l := <-answer
+	child, err := onLastingThread(program.Launch)
 	runtime.KeepAlive(c.files)
 	if c.ends[1] >= 0 {
 		unix.Close(c.ends[1])
 		c.ends[1] = -1
 	}
-	if c.Trace != nil && l.err == nil {
+	if c.Trace != nil && err == nil {
 		c.reportCalls()
 	}
-	if l.err != nil {
-		return c.explain(&Error{Step: cloneStep(p), Call: p.Clone(), Errno: errno(l.err)})
+	if err != nil {
+		return c.explain(&Error{Step: cloneStep(p), Call: p.Clone(), Errno: errno(err)})
 	}
-	c.pid, c.pidfd = l.child.Pid, l.child.Pidfd
-	if l.child.Failure == nil && c.pauseErr == nil {
+	c.pid, c.pidfd = child.Pid, child.Pidfd
+	if child.Failure == nil && c.pauseErr == nil {
 		return nil
 	}
 	c.reap()
 	if c.pauseErr != nil {
 		return c.pauseErr
 	}
-	failed := l.child.Failure
+	failed := child.Failure
 	call := &p.Calls[failed.Index]
 	if call.op == rawfork.OpExec && !p.init {
 		return c.execError(failed.Errno, false)
 	}
 	return c.explain(&Error{Step: call.Step, Call: p.Text(failed.Index), Errno: failed.Errno})
+}
+
+// onLastingThread calls launch on a thread that does not end before the
+// process: the sandbox dies with the thread that cloned it, and a thread ends
+// with a goroutine that is locked to it. The first thread of a Go program never
+// ends; a new goroutine is locked to none.
+func onLastingThread(launch func() (rawfork.Child, error)) (child rawfork.Child, err error) {
+	if unix.Gettid() == unix.Getpid() {
+		return launch()
+	}
+	done := make(chan struct{})
+	go func() {
+		child, err = launch()
+		close(done)
+	}()
+	<-done
+	return child, err
 }
 
 // cloneStep is the step to blame when clone3 itself fails.

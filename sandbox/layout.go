@@ -405,10 +405,7 @@ func (c *compiler) tmpfsSize(size int64) string {
 		size = c.spec.LayerSize
 	}
 	if size == 0 {
-		size = c.feat.Memory / 2
-	}
-	if size <= 0 {
-		return "size=50%"
+		return "size=50%" // of the machine's memory
 	}
 	return "size=" + strconv.FormatInt(size, 10)
 }

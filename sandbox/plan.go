@@ -176,6 +176,9 @@ func (p *Plan) newSlot(what, of string) slot {
 // fieldSlot is a slot inside a struct.
 func (p *Plan) fieldSlot(at int, what, of string) slot {
 	s := slot(at + 1)
+	if p.names == nil {
+		p.names = make([]slotName, 0, 48)
+	}
 	p.names = append(p.names, slotName{s, what, of})
 	return s
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,12 +64,8 @@ func (m *message) control(b []byte) {
 
 // awaitCMD reads PID 1's first message: CMD's process exists.
 func (c *Cmd) awaitCMD() error {
-	if err := unix.SetNonblock(c.ends[0], true); err != nil {
-		return err
-	}
-	c.socket = os.NewFile(uintptr(c.ends[0]), "sandbox")
 	for {
-		m, err := c.next()
+		m, err := c.first()
 		if err != nil {
 			return &Error{Step: "launch", Call: "recvmsg(launcher)", Errno: errno(err)}
 		}
@@ -121,14 +118,34 @@ func (c *Cmd) keepLayers(m message) bool {
 	return true
 }
 
-// next reads a message without holding a thread.
-func (c *Cmd) next() (message, error) {
+// first reads a message that is due at once.
+func (c *Cmd) first() (message, error) {
 	if len(c.early) > 0 {
 		m := c.early[0]
 		c.early = c.early[1:]
 		return m, nil
 	}
+	return receive(c.ends[0])
+}
+
+// waiting is set while one Cmd of this process waits on a thread.
+var waiting atomic.Bool
+
+// next reads a message. The first to wait in a process blocks a thread, which
+// is all that a program with a single sandbox needs; the others wait in the
+// poller and hold none.
+func (c *Cmd) next() (message, error) {
+	if c.socket == nil && waiting.CompareAndSwap(false, true) {
+		defer waiting.Store(false)
+		return receive(c.ends[0])
+	}
 	var m message
+	if c.socket == nil {
+		if err := unix.SetNonblock(c.ends[0], true); err != nil {
+			return m, err
+		}
+		c.socket = os.NewFile(uintptr(c.ends[0]), "sandbox")
+	}
 	conn, err := c.socket.SyscallConn()
 	if err != nil {
 		return m, err

@@ -40,14 +40,16 @@ func Number(name string) int {
 // Last is the highest capability that the running kernel knows
 // (prctl(2), PR_CAPBSET_READ says EINVAL above it).
 func Last() int {
-	low, high := 0, 63
-	for low < high {
-		mid := (low + high + 1) / 2
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(mid), 0, 0, 0); err == nil {
-			low = mid
-		} else {
-			high = mid - 1
-		}
+	known := func(n int) bool {
+		_, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		return err == nil
 	}
-	return low
+	last := len(names) - 1 // the kernel is seldom older or newer than the table
+	for last > 0 && !known(last) {
+		last--
+	}
+	for last < 63 && known(last+1) {
+		last++
+	}
+	return last
 }

@@ -1,7 +1,6 @@
 package rawfork
 
 import (
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -17,17 +16,11 @@ import (
 // kernel (entersyscall), else a garbage collection that begins while the child
 // pauses waits for this thread for as long as the pause lasts.
 //
-// From entersyscall to exitsyscall nothing may grow the stack, so all between
-// them is nosplit; the linker proves it.
+// From entersyscall to exitsyscall the goroutine stays on its thread and
+// nothing may grow the stack, so all between them is nosplit; the linker proves
+// it. (runtime.LockOSThread would start a thread more, for good.)
 func launch(j *job) (pid uintptr, errno unix.Errno) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	all, old := ^uint64(0), uint64(0)
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK,
-		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	r := enter(j)
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
-		uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	if int(r) < 0 {
 		return 0, unix.Errno(-int(r))
 	}
@@ -39,7 +32,12 @@ func launch(j *job) (pid uintptr, errno unix.Errno) {
 //go:noinline
 func enter(j *job) uintptr {
 	entersyscall()
+	j.block = ^uint64(0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK,
+		uintptr(unsafe.Pointer(&j.block)), uintptr(unsafe.Pointer(&j.restore)), 8, 0, 0)
 	r := fork(j)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK,
+		uintptr(unsafe.Pointer(&j.restore)), 0, 8, 0, 0)
 	exitsyscall()
 	return r
 }

@@ -144,6 +144,8 @@ type job struct {
 	data    unsafe.Pointer
 	report  *report
 	timings unsafe.Pointer // the first of n Timing; nil when not traced
+	block   uint64         // signal mask: all
+	restore uint64         // signal mask of the launching thread
 }
 
 // cloneArgs is struct clone_args of clone3(2), first version and set_tid's.
