@@ -104,6 +104,22 @@ func (c *Cmd) awaitCMD() error {
 	return nil
 }
 
+// awaitLayers reads what the plan sent where there is no PID 1 whose messages
+// are followed. The other ends are closed by now, so there is an end.
+func (c *Cmd) awaitLayers() {
+	for _, m := range c.early {
+		c.keepLayers(m)
+	}
+	c.early = nil
+	for !c.plan.init {
+		m, err := receive(c.ends[0])
+		if err != nil || m.size == 0 {
+			return
+		}
+		c.keepLayers(m)
+	}
+}
+
 // keepLayers takes the descriptor of the layers out of a message.
 func (c *Cmd) keepLayers(m message) bool {
 	if m.size != 1 {
@@ -193,6 +209,7 @@ func (c *Cmd) Wait() error {
 		}
 	}
 	if c.Spec.Changes && c.plan.layers {
+		c.awaitLayers()
 		changes, err := c.changes()
 		r.Changes = changes
 		if failed == nil {
