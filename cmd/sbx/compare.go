@@ -172,6 +172,9 @@ func (c *compareCommand) two(spec sandbox.Spec, steps []string, stdin *replay) e
 	warnExposed("the side with", &right.spec)
 	left.run(stdin)
 	right.run(stdin)
+	if left.err != nil && right.err != nil && left.err.Error() == right.err.Error() && !c.JSON {
+		return right.err // there is nothing to compare
+	}
 	changes := []observe.Change{}
 	if left.view != nil && right.view != nil {
 		changes = observe.Diff(left.view, right.view)
@@ -189,9 +192,10 @@ func (c *compareCommand) two(spec sandbox.Spec, steps []string, stdin *replay) e
 	if left.view != nil && right.view != nil {
 		writeChanges(&b, s, cols, changes)
 	}
-	if advice != "" {
+	if advice.why != "" {
 		b.WriteByte('\n')
-		writeLabelled(&b, s, cols, 0, 6, "hint:", "36", advice)
+		writeLabelled(&b, s, cols, 0, 6, "hint:", "36", advice.why+":")
+		b.WriteString("      " + visible(advice.try) + "\n") // in one line, to be copied
 	}
 	if _, err := os.Stdout.WriteString(b.String()); err != nil {
 		return err
@@ -216,7 +220,7 @@ func writeChanges(b *strings.Builder, s style, cols int, changes []observe.Chang
 		b.WriteString(s.dim("For the kernel the two processes did not differ.") + "\n")
 		return
 	}
-	b.WriteString(s.bold("What the kernel says of the process with it, against the one without") + "\n")
+	b.WriteString(s.bold("How the process on the right differs for the kernel") + "\n")
 	step := ""
 	for _, ch := range changes {
 		label := ""
@@ -232,57 +236,63 @@ func writeChanges(b *strings.Builder, s style, cols int, changes []observe.Chang
 	}
 }
 
+// advice is why both sides agree, and the command that shows a difference.
+type advice struct{ why, try string }
+
 // advise says why both sides agree, and how to see the step alone. That other
 // steps refuse what CMD tries is said only after it was tried without them.
-func (c *compareCommand) advise(spec sandbox.Spec, steps []string, left, right *side, stdin *replay) string {
+func (c *compareCommand) advise(spec sandbox.Spec, steps []string, left, right *side, stdin *replay) advice {
 	if left.err != nil || right.err != nil || left.code() != right.code() || !bytes.Equal(left.output, right.output) {
-		return ""
+		return advice{}
 	}
 	if right.code() != 0 {
-		if hint := c.isolate(spec, steps, left, right, stdin); hint != "" {
-			return hint
+		if a := c.isolate(spec, steps, left, right, stdin); a.why != "" {
+			return a
 		}
 	}
-	same := "both sides are the same: CMD does not touch what " + sentence(steps) + " isolates"
+	isolate := " isolates"
 	if len(steps) > 1 {
-		same = "both sides are the same: CMD does not touch what " + sentence(steps) + " isolate"
+		isolate = " isolate"
 	}
 	flags, cmd := tryWords(steps[0])
 	words := append([]string{"sbx compare", steps[0]}, flags...)
-	return same + "; it is seen with " + strings.Join(append(append(words, "--"), cmd), " ")
+	return advice{
+		"both sides are the same: CMD does not touch what " + sentence(steps) + isolate + ". It is seen with",
+		strings.Join(append(append(words, "--"), cmd), " "),
+	}
 }
 
 // isolate runs both sides once more as root inside, with every capability and
 // without filters, to find out whether it was those that refused. It does so
 // only where neither side gives CMD anything of the caller's.
-func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right *side, stdin *replay) string {
+func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right *side, stdin *replay) advice {
 	const profile = "teaching"
 	for _, s := range []*side{left, right} {
 		for _, name := range []string{"env", "user", "net", "root"} {
 			if s.spec.Skips(name) || s.spec.Net == "host" {
-				return ""
+				return advice{}
 			}
 		}
 	}
 	if c.Profile == profile {
-		return ""
+		return advice{}
 	}
 	flags := c.RunFlags
 	flags.Profile = profile
 	open, _, err := flags.Spec(spec.Args)
 	if err != nil {
-		return ""
+		return advice{}
 	}
 	off, _ := withoutSteps(open, steps)
 	again := [2]side{{spec: off}, {spec: withSteps(open, steps)}}
 	for i := range again {
 		again[i].run(stdin)
 		if again[i].err != nil {
-			return ""
+			return advice{}
 		}
 	}
 	if again[0].code() == again[1].code() && bytes.Equal(again[0].output, again[1].output) {
-		return ""
+		return advice{}
 	}
 	refuse := []string{}
 	for _, name := range []string{"caps", "landlock", "seccomp"} {
@@ -308,8 +318,10 @@ func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right 
 	default:
 		because = sentence(refuse) + " refuse it too"
 	}
-	return "both sides agree because " + because + ". To see what " + sentence(steps) + " alone does: sbx compare " +
-		strings.Join(steps, ",") + " --profile " + profile + " -- " + shellLine(spec.Args)
+	return advice{
+		"both sides agree because " + because + ". What " + sentence(steps) + " alone does is seen with",
+		"sbx compare " + strings.Join(steps, ",") + " --profile " + profile + " -- " + shellLine(spec.Args),
+	}
 }
 
 // sideJSON is one of the two runs in JSON.
@@ -339,8 +351,9 @@ type comparisonJSON struct {
 	With        sideJSON         `json:"with"`
 	Differences []observe.Change `json:"differences"`
 	Hint        string           `json:"hint,omitempty"`
+	Try         string           `json:"try,omitempty"`
 }
 
-func compareJSON(steps, also []string, left, right *side, changes []observe.Change, advice string) comparisonJSON {
-	return comparisonJSON{1, steps, orEmpty(also), left.json(), right.json(), changes, advice}
+func compareJSON(steps, also []string, left, right *side, changes []observe.Change, a advice) comparisonJSON {
+	return comparisonJSON{1, steps, orEmpty(also), left.json(), right.json(), changes, a.why, a.try}
 }

@@ -115,8 +115,18 @@ func diagnose(names []string) *diagnosis {
 			d.OK = false
 		}
 	}
-	d.Host = facts(names, !asked)
+	d.Host = facts(names, !asked && works(d.Steps, "user"))
 	return d
+}
+
+// works says whether a step was tried and can be made.
+func works(trials []*sandbox.Trial, name string) bool {
+	for _, t := range trials {
+		if t.Step == name {
+			return t.State != sandbox.Fails
+		}
+	}
+	return false
 }
 
 // print writes the tables, and below them why and what mends it.
@@ -184,7 +194,7 @@ func (d *diagnosis) printReasons(b *strings.Builder, s style, cols int) {
 		said[key] = true
 		b.WriteByte('\n')
 		if t.Err != nil {
-			b.WriteString(strings.Join(fold(visible(t.Err.Error()), cols), "\n") + "\n")
+			b.WriteString(strings.Join(breakCall(visible(t.Err.Error()), cols), "\n") + "\n")
 		} else {
 			b.WriteString(strings.Join(fold(t.Step+": "+visible(t.Detail), cols), "\n") + "\n")
 		}

@@ -55,8 +55,8 @@ func kernelFact() fact {
 
 func whoFact() fact {
 	uid := os.Getuid()
-	f := fact{Name: "caller", State: sandbox.Works, Detail: "uid " + strconv.Itoa(uid) + ", no privilege"}
-	if uid == 0 {
+	f := fact{Name: "caller", State: sandbox.Works, Detail: "uid " + strconv.Itoa(uid)}
+	if uid == 0 && inFirstUserNamespace() {
 		f.State, f.Detail = sandbox.Degraded, "root: what works for root need not work for a normal user"
 		f.Hint = "run it as the user who will use it: runuser -u USER -- sbx doctor"
 	}
@@ -64,6 +64,13 @@ func whoFact() fact {
 		f.Detail += ", in " + in
 	}
 	return f
+}
+
+// inFirstUserNamespace says whether this is the host's own user namespace, whose
+// map holds every id: its root is the real one, and its switches are the host's.
+func inFirstUserNamespace() bool {
+	text, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(text)), " ") == "0 0 4294967295"
 }
 
 // container says in which engine's container this runs, or "".
@@ -91,7 +98,7 @@ func rangesFact() fact {
 	c.Spec.User.Auto = true
 	f := fact{Name: "newuidmap", State: sandbox.Works, Detail: "--uid-map auto takes your subordinate ids"}
 	if err := c.Run(); err != nil {
-		f.State, f.Detail, f.Hint = sandbox.Fails, errorText(err), sandbox.HintOf(err)
+		f.State, f.Detail, f.Hint = "absent", errorText(err), sandbox.HintOf(err)
 		if f.Hint != "" {
 			f.Hint = "only --uid-map auto needs it: " + f.Hint
 		}
@@ -185,8 +192,10 @@ func nameFact() []fact {
 	}
 	switch {
 	case len(before) > 0:
-		return []fact{{Name: "name", State: sandbox.Degraded, Detail: "the shell's sbx is " + before[0] + ", not this one, " + own,
-			Hint: "another program has this name, too (Docker ships an sbx): put " + filepath.Dir(own) + " before " + filepath.Dir(before[0]) + " in PATH, or call it by its path"}}
+		return []fact{{
+			Name: "name", State: sandbox.Degraded, Detail: "the shell's sbx is " + before[0] + ", not this one, " + own,
+			Hint: "another program has this name, too (Docker ships an sbx): put " + filepath.Dir(own) + " before " + filepath.Dir(before[0]) + " in PATH, or call it by its path",
+		}}
 	case len(after) > 0:
 		return []fact{{Name: "name", State: sandbox.Works, Detail: "another sbx, later on PATH: " + after[0]}}
 	}

@@ -62,6 +62,11 @@ func (i *inspectCommand) run(c *call) error {
 		b.WriteByte('\n')
 		var steps []string
 		for _, ch := range observe.Diff(self, view) {
+			// Variables and open files are each process' own anyway, and the Go
+			// runtime has raised sbx's limit of open files.
+			if ch.Step == "env" || ch.Step == "fds" || strings.Contains(ch.Subject, "NOFILE") {
+				continue
+			}
 			if !slices.Contains(steps, ch.Step) {
 				steps = append(steps, ch.Step)
 			}

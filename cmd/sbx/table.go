@@ -38,8 +38,7 @@ func writeTable(b *strings.Builder, s style, cols int, header []string, rows [][
 		if total-gap <= cols || widths[widest] <= 12 {
 			break
 		}
-		widths[widest] -= min(total-gap-cols, widths[widest]-12)
-		// The next widest takes its share, if this one is not the widest any more.
+		widths[widest]--
 	}
 	line := func(cells []cell, parts [][]string, n int) {
 		var l strings.Builder
