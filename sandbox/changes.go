@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,8 +28,8 @@ const (
 	Deleted  = "deleted"
 )
 
-// changes lists what CMD wrote: the upper layers first, then the folders in
-// memory, each in the order of names.
+// changes lists what CMD wrote: in the upper layers first, then in the folders
+// in memory, each in the order of paths.
 func (c *Cmd) changes() ([]Change, error) {
 	if c.layers == nil {
 		return nil, nil
@@ -41,80 +42,123 @@ func (c *Cmd) changes() ([]Change, error) {
 			at = unix.AT_FDCWD
 		}
 		w := walker{lower: u.Lower, target: u.Target, out: &out}
-		errs = append(errs, w.walk(at, u.Name, ""))
+		errs = append(errs, w.walk(at, u.Name))
 	}
-	// Folders of the root that the plan itself made are no changes.
-	w := walker{target: "", out: &out, memory: true, made: c.plan.ownPaths}
 	if c.plan.ownRoot {
-		errs = append(errs, w.walk(int(c.layers.Fd()), "root", ""))
+		// Folders of the root that the plan itself made are no changes.
+		w := walker{out: &out, memory: true, made: c.plan.ownPaths}
+		errs = append(errs, w.walk(int(c.layers.Fd()), "root"))
 	}
+	slices.SortFunc(out, func(a, b Change) int {
+		switch {
+		case a.Memory == b.Memory:
+			return strings.Compare(a.Path, b.Path)
+		case b.Memory:
+			return -1
+		}
+		return 1
+	})
 	return out, errors.Join(errs...)
 }
 
 // walker compares an upper layer with what is below it. Nothing in it can be
-// trusted: names are followed by descriptor, and never through a link.
+// trusted: every folder is opened beneath the layer's own, no link is followed,
+// nothing but folders is opened, and one descriptor is held at a time however
+// deep the layer is.
 type walker struct {
-	lower  string // on the host
+	lower  string // on the host; "" means that nothing is below
 	target string // where CMD sees it
 	out    *[]Change
 	memory bool
 	made   []string
 }
 
-func (w *walker) walk(at int, name, rel string) error {
-	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func (w *walker) walk(at int, name string) error {
+	top, err := unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		if err == unix.EACCES {
-			return nil // CMD took away its own right to look; so it is for us
-		}
-		return &os.PathError{Op: "openat", Path: path.Join(w.target, rel), Err: err}
+		return &os.PathError{Op: "openat", Path: name, Err: err}
 	}
-	dir := os.NewFile(uintptr(fd), name)
+	defer unix.Close(top)
+	pending := []string{"."}
+	for len(pending) > 0 {
+		rel := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		folders, err := w.folder(top, rel)
+		if err != nil {
+			return err
+		}
+		slices.Reverse(folders)
+		pending = append(pending, folders...)
+	}
+	return nil
+}
+
+// folder lists one folder of the layer and returns the folders in it. One that
+// cannot be looked at, because CMD took away its own right to, or made it
+// deeper than a path can be, is told as a change itself and not entered.
+func (w *walker) folder(top int, rel string) ([]string, error) {
+	fd, err := unix.Openat2(top, rel, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	switch err {
+	case nil:
+	case unix.EACCES, unix.ENAMETOOLONG, unix.ENOENT:
+		return nil, nil
+	default:
+		return nil, &os.PathError{Op: "openat2", Path: path.Join(w.target, rel), Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), rel)
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.Sort(names)
 	opaque := isOpaque(fd)
-	for _, n := range names {
-		if err := w.entry(fd, n, path.Join(rel, n), opaque); err != nil {
-			return err
+	var folders []string
+	for _, name := range names {
+		isDir, err := w.entry(fd, name, path.Join(rel, name), opaque)
+		if err != nil {
+			return nil, err
+		}
+		if isDir {
+			folders = append(folders, path.Join(rel, name))
 		}
 	}
 	if opaque && w.lower != "" {
 		w.deletedBelow(rel, names)
 	}
-	return nil
+	return folders, nil
 }
 
-func (w *walker) entry(dir int, name, rel string, opaque bool) error {
+func (w *walker) entry(dir int, name, rel string, opaque bool) (isDir bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "fstatat", Path: path.Join(w.target, rel), Err: err}
+		return false, &os.PathError{Op: "fstatat", Path: path.Join(w.target, rel), Err: err}
 	}
 	seen := path.Join("/", w.target, rel)
-	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
+	kind := st.Mode & unix.S_IFMT
+	isDir = kind == unix.S_IFDIR
+	if kind == unix.S_IFCHR && st.Rdev == 0 {
 		*w.out = append(*w.out, Change{Kind: Deleted, Path: seen, Memory: w.memory})
-		return nil
+		return false, nil
 	}
 	change := Change{Kind: Added, Path: seen, Dir: isDir, Memory: w.memory}
-	if !isDir {
+	if kind == unix.S_IFREG {
 		change.Size = st.Size
 	}
-	below := osHost{}.Lstat(path.Join(w.lower, rel))
-	if w.lower != "" && !opaque && below.exists() {
-		change.Kind = Modified
+	var below File
+	if w.lower != "" && !opaque {
+		if below = (osHost{}).Lstat(path.Join(w.lower, rel)); below.exists() {
+			change.Kind = Modified
+		}
 	}
 	// A folder in the upper layer only says that something in it changed.
-	if !(isDir && change.Kind == Modified && below.isDir()) && !slices.Contains(w.made, seen) {
+	if !(isDir && below.isDir()) && !slices.Contains(w.made, seen) {
 		*w.out = append(*w.out, change)
 	}
-	if isDir {
-		return w.walk(dir, name, rel)
-	}
-	return nil
+	return isDir, nil
 }
 
 // deletedBelow lists what a folder that hides all below it no longer shows.

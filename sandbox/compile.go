@@ -18,14 +18,15 @@ type compiler struct {
 	on   map[string]bool
 	step string // the step under which calls are added
 
-	entries []entry // what the root shows, in the order of its making
-	made    []string
-	base    string // the host's folder on which the sandbox's tmpfs is mounted
-	based   bool   // the tmpfs is mounted there
-	root    string // the new root as a path of the old one; "" when it stays
-	home    string
-	path    []string // folders of PATH that exist inside
-	rootFD  slot     // the root, once something must be resolved beneath it
+	entries  []entry // what the root shows, in the order of its making
+	made     []string
+	base     string // the host's folder on which the sandbox's tmpfs is mounted
+	based    bool   // the tmpfs is mounted there
+	root     string // the new root as a path of the old one; "" when it stays
+	home     string
+	realHome string   // home without symbolic links, once it was asked for
+	path     []string // folders of PATH that exist inside
+	rootFD   slot     // the root, once something must be resolved beneath it
 }
 
 // Compile turns a spec into the plan for a host. It is pure: the same spec and

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -72,6 +73,8 @@ func (d Descriptor) rights() uint64 {
 type Host interface {
 	// Lstat describes a path without following a symbolic link at its end.
 	Lstat(path string) File
+	// Real is the path without symbolic links, or "" where it leads nowhere.
+	Real(path string) string
 	// Writable says whether the caller may write to a folder.
 	Writable(path string) bool
 	ReadFile(path string) ([]byte, error)
@@ -174,6 +177,19 @@ func (osHost) Lstat(path string) File {
 		f.Link = string(buf[:n])
 	}
 	return f
+}
+
+func (osHost) Real(path string) string {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	real, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil || !strings.HasPrefix(real, "/") {
+		return ""
+	}
+	return real
 }
 
 func (osHost) Writable(path string) bool {

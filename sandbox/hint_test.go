@@ -183,6 +183,8 @@ func TestHintOfAFullUser(t *testing.T) {
 // files is a host that has only these files.
 type files map[string]string
 
+func (f files) Real(path string) string { return path }
+
 func (f files) Lstat(name string) File {
 	if _, ok := f[name]; ok {
 		return File{Mode: unix.S_IFREG}

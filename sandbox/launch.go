@@ -59,6 +59,7 @@ func (c *Cmd) Start() (err error) {
 
 // attempt goes from the spec to a running CMD once.
 func (c *Cmd) attempt() error {
+	c.reaped = false
 	if err := c.prepare(); err != nil {
 		return err
 	}
@@ -67,7 +68,12 @@ func (c *Cmd) attempt() error {
 	}
 	if !c.plan.init {
 		c.cmdPid, c.cmdPidfd = c.pid, c.pidfd
-		return nil
+		if !c.plan.layers {
+			return nil
+		}
+		m, err := c.first()
+		c.keepLayers(m)
+		return err
 	}
 	if err := c.awaitCMD(); err != nil {
 		_ = c.Kill()
@@ -270,27 +276,41 @@ func (c *Cmd) launch() error {
 	failed := child.Failure
 	call := &p.Calls[failed.Index]
 	if call.op == rawfork.OpExec && !p.init {
-		return c.execError(failed.Errno, false)
+		return c.execError(failed.Errno, failed.Interpreter)
 	}
 	return c.explain(&Error{Step: call.Step, Call: p.Text(failed.Index), Errno: failed.Errno})
 }
 
 // onLastingThread calls launch on a thread that does not end before the
-// process: the sandbox dies with the thread that cloned it, and a thread ends
-// with a goroutine that is locked to it. The first thread of a Go program never
-// ends; a new goroutine is locked to none.
+// process, since the sandbox dies with the thread that cloned it. The first
+// thread of a Go program never ends. Any other does when a goroutine ends that
+// is locked to it (runtime.LockOSThread), and which those will be nobody knows;
+// so it is one of those on which a goroutine of this package is locked for good.
 func onLastingThread(launch func() (rawfork.Child, error)) (child rawfork.Child, err error) {
 	if unix.Gettid() == unix.Getpid() {
 		return launch()
 	}
 	done := make(chan struct{})
-	go func() {
+	job := func() {
 		child, err = launch()
 		close(done)
-	}()
+	}
+	select {
+	case jobs <- job:
+	default: // every one of them is busy, or there is none yet
+		go func() {
+			runtime.LockOSThread()
+			for ; ; job = <-jobs {
+				job()
+			}
+		}()
+	}
 	<-done
 	return child, err
 }
+
+// jobs are taken by the goroutines of onLastingThread.
+var jobs = make(chan func())
 
 // cloneStep is the step to blame when clone3 itself fails.
 func cloneStep(p *Plan) string {

@@ -26,6 +26,7 @@ type entry struct {
 	step    string
 	inside  int // index of the entry that this one lies in, or -1 for the root
 	noFlags bool
+	real    bool // the source has no symbolic link in it: if one is met, somebody exchanged it
 	placed  bool
 }
 
@@ -70,8 +71,10 @@ func (c *compiler) layout() error {
 			c.hostRoot()
 		} else {
 			c.addEntry(entry{kind: Overlay, source: c.spec.Rootfs, target: "/", why: "--rootfs", rank: rankMount})
-			for _, dir := range []string{"/proc", "/dev", "/tmp"} {
-				c.addEntry(entry{kind: folder, target: dir, mode: 0o755})
+			c.addEntry(entry{kind: folder, target: "/proc", mode: 0o555})
+			c.addEntry(entry{kind: folder, target: "/tmp", mode: 0o1777})
+			if c.on["dev"] {
+				c.addEntry(entry{kind: Tmpfs, target: "/dev", rank: rankDev})
 			}
 		}
 		c.devices()
@@ -218,9 +221,15 @@ func (c *compiler) asked(dir string) bool {
 }
 
 // private says whether a folder is a home, holds homes, or is none for files:
-// copy on write protects what is written, not what is read.
+// copy on write protects what is written, not what is read. A home may have
+// another name than HOME, through a symbolic link.
 func (c *compiler) private(dir string) bool {
-	if dir == "/" || dir == "/root" || within(c.home, dir) || path.Dir(dir) == "/home" || within("/home", dir) {
+	if c.realHome == "" {
+		if c.realHome = c.feat.Host.Real(c.home); c.realHome == "" {
+			c.realHome = c.home
+		}
+	}
+	if dir == "/" || dir == "/root" || within(c.home, dir) || within(c.realHome, dir) || path.Dir(dir) == "/home" || within("/home", dir) {
 		return true
 	}
 	return slices.ContainsFunc(neverShown, func(n string) bool { return within(dir, n) })
@@ -242,7 +251,7 @@ func (c *compiler) gitTop(dir string) string {
 // layer: then its children are shown one by one, and what is left read-only.
 func (c *compiler) overlayFolder(dir, why string) error {
 	if !c.on["overlay"] {
-		c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why})
+		c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why, real: true})
 		return nil
 	}
 	points := c.feat.mountPoints()
@@ -250,7 +259,7 @@ func (c *compiler) overlayFolder(dir, why string) error {
 		return slices.ContainsFunc(points, func(m string) bool { return m != p && within(m, p) })
 	}
 	if !holds(dir) {
-		c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: why})
+		c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: why, real: true})
 		return nil
 	}
 	c.note(dir + " holds other mounts, so its folders are copy on write one by one and its files read-only")
@@ -258,7 +267,7 @@ func (c *compiler) overlayFolder(dir, why string) error {
 }
 
 func (c *compiler) split(dir, why string, holds func(string) bool) error {
-	c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why + ", split around the mounts in it"})
+	c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why + ", split around the mounts in it", real: true})
 	names, err := c.feat.Host.ReadDir(dir)
 	if err != nil {
 		return &SpecError{Field: "Dir", Reason: err.Error()}
@@ -272,7 +281,7 @@ func (c *compiler) split(dir, why string, holds func(string) bool) error {
 				return err
 			}
 		default:
-			c.addEntry(entry{kind: Overlay, source: child, target: child, why: why})
+			c.addEntry(entry{kind: Overlay, source: child, target: child, why: why, real: true})
 		}
 	}
 	return nil
@@ -294,6 +303,13 @@ func (c *compiler) order() error {
 		}
 	}
 	slices.SortStableFunc(c.entries, func(a, b entry) int { return strings.Compare(a.target, b.target) })
+	if up := c.spec.Upper; up != "" {
+		for i := range c.entries {
+			if source := c.entries[i].source; source != "" && c.entries[i].kind != symlink && (within(up, source) || within(source, up)) {
+				return &SpecError{Field: "Upper", Reason: up + " and " + source + ", which is shown, lie in one another"}
+			}
+		}
+	}
 	for i := range c.entries {
 		e := &c.entries[i]
 		e.inside = -1

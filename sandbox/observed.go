@@ -13,6 +13,8 @@ import (
 // at while it waits, one execve earlier.
 func (c *Cmd) seize(pid int) error {
 	c.reportCalls()
+	c.tracing.Lock()
+	defer c.tracing.Unlock()
 	if _, _, e := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(pid), 0, unix.PTRACE_O_TRACEEXEC, 0, 0); e != 0 {
 		c.Trace(Event{Kind: EventExec, Step: "exec", Pid: pid, Result: -int64(e)})
 		return c.letGo()

@@ -37,17 +37,38 @@ func (c *compiler) openSources() {
 		e := &c.entries[i]
 		switch e.kind {
 		case BindRO, BindRW:
-			if c.root != "" && !within(e.source, c.base) && c.ours(e) {
+			if c.root != "" && !within(e.source, c.base) && c.ours(e) && !e.real {
 				continue // mount(2) resolves the source once too, in one call less
 			}
 			e.tree = c.newSlot("tree", e.source)
+			if e.real {
+				folder := c.openReal(e.source)
+				c.call(sysOpenTree, use(folder), c.str(""),
+					flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)).saves(e.tree)
+				continue
+			}
 			c.call(sysOpenTree, cwd(), c.str(e.source),
 				flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).saves(e.tree)
 		case Overlay:
+			if e.real {
+				e.tree = c.openReal(e.source)
+				continue
+			}
 			e.tree = c.newSlot("lower", e.source)
 			c.call(sysOpenat, cwd(), c.str(e.source), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(e.tree)
 		}
 	}
+}
+
+// openReal opens a folder by a path that was found to have no symbolic link in
+// it, and refuses one that has been put there since.
+func (c *compiler) openReal(p string) slot {
+	how := c.reserve(24)
+	putUint64(c.data[how:], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	putUint64(c.data[how+16:], unix.RESOLVE_NO_SYMLINKS)
+	fd := c.newSlot("lower", p)
+	c.call(sysOpenat2, cwd(), c.str(p), c.mem(how, howText), integer(24)).saves(fd)
+	return fd
 }
 
 // mountBase mounts the sandbox's one tmpfs, of limited size: it holds the new
@@ -104,6 +125,10 @@ func (c *compiler) place(rank int) error {
 func (c *compiler) placeOne(e *entry) error {
 	switch e.kind {
 	case folder:
+		if !c.ours(e) {
+			_, err := c.resolve(e)
+			return err
+		}
 		c.ensureFolder(e.target, e.mode)
 		return nil
 	case symlink:
@@ -121,18 +146,22 @@ func (c *compiler) placeOne(e *entry) error {
 	if e.kind == Overlay && e.target == "/" {
 		return c.overlayOn(e, c.root)
 	}
+	return c.mountAt(e, func(at string) error { return c.mountOn(e, at) })
+}
+
+// mountAt makes a mount on an entry's target. Where that was resolved to a
+// descriptor, which mount(2) does not take, it mounts beside it and moves.
+func (c *compiler) mountAt(e *entry, mount func(at string) error) error {
 	t, err := c.target(e)
 	if err != nil {
 		return err
 	}
 	if t.fd == 0 {
-		return c.mountOn(e, t.path)
+		return mount(t.path)
 	}
-	// The target was resolved to a descriptor, which mount(2) does not take:
-	// mount beside it and move.
 	beside := c.base + "/m" + strconv.Itoa(len(c.Calls))
 	c.call(sysMkdirat, cwd(), c.str(beside), mode(0o700))
-	if err := c.mountOn(e, beside); err != nil {
+	if err := mount(beside); err != nil {
 		return err
 	}
 	c.call(sysMoveMount, cwd(), c.str(beside), use(t.fd), c.str(""), flags(&moveFlags, unix.MOVE_MOUNT_T_EMPTY_PATH))
@@ -389,7 +418,11 @@ func (c *compiler) resolve(e *entry) (target, error) {
 			if wantFile {
 				c.call(sysMknodat, use(at), c.str(part), word(regular|0o666, modeText), integer(0)).mayFail(unix.EEXIST)
 			} else {
-				c.call(sysMkdirat, use(at), c.str(part), mode(0o755)).mayFail(unix.EEXIST)
+				m := e.mode
+				if m == 0 || i < len(parts)-1 {
+					m = 0o755
+				}
+				c.call(sysMkdirat, use(at), c.str(part), mode(m)).mayFail(unix.EEXIST)
 				c.made = append(c.made, inside)
 			}
 		}

@@ -80,11 +80,18 @@ var readOnly = []string{"bus", "fs", "irq", "sys"}
 // proc mounts the /proc of the new PID namespace and covers parts of it.
 func (c *compiler) proc() error {
 	at := c.root + "/proc"
-	if c.on["root"] {
-		c.ensureFolder("/proc", 0o555)
+	mount := func(at string) error {
+		c.call(sysMount, c.str("proc"), c.str(at), c.str("proc"),
+			flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), nothing())
+		return nil
 	}
-	c.call(sysMount, c.str("proc"), c.str(at), c.str("proc"),
-		flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC), nothing())
+	if i := c.find("/proc"); i >= 0 {
+		if err := c.mountAt(&c.entries[i], mount); err != nil {
+			return err
+		}
+	} else {
+		_ = mount(at) // the root stays: on the host's
+	}
 	if c.spec.AllowNesting {
 		// The kernel allows a new /proc inside only where no part of the
 		// outer one is covered.

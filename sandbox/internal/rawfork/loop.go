@@ -103,11 +103,14 @@ func run(j *job) {
 		if c.op == OpExec && notFound(errno) {
 			if errno == uintptr(unix.EACCES) {
 				denied = errno
+			} else if c.nr == unix.SYS_EXECVE && exists(c) {
+				j.report.exists = 1
+				c.last = true
 			}
 			if !c.last {
 				continue
 			}
-			if denied != 0 {
+			if denied != 0 && j.report.exists == 0 {
 				errno = denied
 			}
 		}
@@ -170,7 +173,22 @@ func pause(c *raw, data unsafe.Pointer) (r, errno uintptr) {
 //go:nosplit
 //go:norace
 func notFound(errno uintptr) bool {
-	return errno == uintptr(unix.ENOENT) || errno == uintptr(unix.ENOTDIR) || errno == uintptr(unix.EACCES)
+	switch errno {
+	case uintptr(unix.ENOENT), uintptr(unix.ENOTDIR), uintptr(unix.EACCES), uintptr(unix.ELOOP), uintptr(unix.ENAMETOOLONG), uintptr(unix.ENODEV):
+		return true
+	}
+	return false
+}
+
+// exists says that the file of an execve is there, so that what was not found
+// is its interpreter.
+//
+//go:nosplit
+//go:norace
+func exists(c *raw) bool {
+	at := unix.AT_FDCWD
+	_, _, e := syscall.RawSyscall6(unix.SYS_FACCESSAT, uintptr(at), c.args[0], unix.F_OK, 0, 0, 0)
+	return e == 0
 }
 
 // The runtime's own marks of a blocking system call. The linker lets them be

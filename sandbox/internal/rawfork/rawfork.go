@@ -105,6 +105,9 @@ type Program struct {
 type Failure struct {
 	Index int
 	Errno unix.Errno
+	// Interpreter says that an execve found its file, but not what the file
+	// names to run it: a script's interpreter or an ELF file's loader.
+	Interpreter bool
 }
 
 // Child is a launched process. Its Pid must be reaped by the caller.
@@ -121,6 +124,7 @@ type Child struct {
 type report struct {
 	failed int32 // 1 + index of the failed call; 0 means none
 	errno  int32
+	exists int32 // 1 when the file of a failed execve is there
 	pid    int32 // written by the kernel, CLONE_PARENT_SETTID
 	pidfd  int32 // written by the kernel, CLONE_PIDFD
 }
@@ -213,7 +217,7 @@ func (p *Program) Launch() (Child, error) {
 	watch.Wait()
 	c := Child{Pid: int(pid), Pidfd: int(rep.pidfd)}
 	if rep.failed != 0 {
-		c.Failure = &Failure{Index: int(rep.failed) - 1, Errno: unix.Errno(rep.errno)}
+		c.Failure = &Failure{Index: int(rep.failed) - 1, Errno: unix.Errno(rep.errno), Interpreter: rep.exists != 0}
 	}
 	return c, nil
 }

@@ -117,7 +117,7 @@ func TestExecSearch(t *testing.T) {
 		switch {
 		case test.errno == 0 && c.Failure != nil:
 			t.Errorf("%v: failed: %v", test.paths, *c.Failure)
-		case test.errno != 0 && (c.Failure == nil || *c.Failure != (Failure{test.index, test.errno})):
+		case test.errno != 0 && (c.Failure == nil || *c.Failure != (Failure{Index: test.index, Errno: test.errno})):
 			t.Errorf("%v: %v, want %v at %d", test.paths, c.Failure, test.errno, test.index)
 		}
 	}
