@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -25,8 +24,8 @@ import (
 func TestHostileRootfs(t *testing.T) {
 	needAll(t)
 	for _, link := range []string{"proc", "dev", "tmp", "dev/pts", "dev/shm", "dev/null"} {
-		for _, absolute := range []bool{true, false} {
-			t.Run(link+" absolute="+strconv.FormatBool(absolute), func(t *testing.T) {
+		for _, way := range []string{"absolute", "relative", "late"} {
+			t.Run(link+" "+way, func(t *testing.T) {
 				rootfs, host := newRootfs(t), ownFolder(t)
 				at := filepath.Join(rootfs, link)
 				if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
@@ -34,15 +33,22 @@ func TestHostileRootfs(t *testing.T) {
 				}
 				_ = os.RemoveAll(at)
 				to := host
-				if !absolute {
+				if way == "relative" {
 					to = strings.Repeat("../", 20) + strings.TrimPrefix(host, "/")
 				}
 				if err := os.Symlink(to, at); err != nil {
 					t.Fatal(err)
 				}
 				c := &sandbox.Cmd{Spec: sandbox.Spec{Rootfs: rootfs, Args: []string{"/bin/probe", probeWord, "open", "/", "0"}}}
+				if way == "late" { // it is exchanged once the plan has been made
+					c = in(t, c, "/")
+					c.Features.Host = before{Host: c.Features.Host, path: at}
+				}
 				out, err := c.CombinedOutput()
-				t.Logf("%s, %v", out, err)
+				t.Logf("%s %v", out, err)
+				if way == "late" && err == nil && link != "dev/null" && !strings.HasPrefix(link, "dev/") {
+					t.Error("the link was not noticed")
+				}
 				entries, err := os.ReadDir(host)
 				if err != nil {
 					t.Fatal(err)
@@ -52,6 +58,17 @@ func TestHostileRootfs(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestUnmapped: with empty id maps CMD is nobody (65534), and the sandbox is
+// made all the same.
+func TestUnmapped(t *testing.T) {
+	needAll(t)
+	c := sandbox.Command("id", "-u")
+	c.Spec.User.Unmapped = true
+	if _, said := says(t, c); said != "65534" {
+		t.Errorf("%s", said)
 	}
 }
 
