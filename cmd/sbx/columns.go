@@ -148,13 +148,15 @@ type column struct {
 // is near the end. Every space is kept: they may be columns of a table.
 func chop(line string, n int) []string {
 	var out []string
-	for displayWidth(line) > n {
+	for {
 		head, rest := cutDisplay(line, n)
+		if rest == "" {
+			return append(out, line)
+		}
 		if at := strings.LastIndexByte(head, ' '); at > len(head)*2/3 && !strings.HasPrefix(rest, " ") {
 			head, rest = line[:at+1], line[at+1:]
 		}
 		out = append(out, head)
 		line = rest
 	}
-	return append(out, line)
 }

@@ -356,10 +356,16 @@ func printShown(b *strings.Builder, s style, cols int, spec *sandbox.Spec, plan 
 	slices.SortStableFunc(shown, func(x, y sandbox.Shown) int { return strings.Compare(x.Target, y.Target) })
 	rows := make([][]cell, 0, len(shown))
 	for _, e := range shown {
+		if strings.HasPrefix(e.Target, "/dev/") && e.Why == "" {
+			continue // told in the row of /dev
+		}
 		how, code := howShown(e.Kind)
 		why := e.Why
 		if e.Source != "" && e.Source != e.Target {
 			why = strings.TrimSuffix("the host's "+e.Source+", "+why, ", ")
+		}
+		if e.Target == "/dev" && e.Kind == "folder" {
+			why = deviceNames(shown)
 		}
 		rows = append(rows, []cell{{visible(e.Target), ""}, {how, code}, {visible(why), "2"}})
 	}
@@ -372,6 +378,22 @@ func printShown(b *strings.Builder, s style, cols int, spec *sandbox.Spec, plan 
 	for _, n := range plan.Notes {
 		b.WriteString(s.yellow(strings.Join(fold(visible(n), cols), "\n")) + "\n")
 	}
+}
+
+// deviceNames is what the new /dev holds, in a sentence.
+func deviceNames(shown []sandbox.Shown) string {
+	var devices, own []string
+	for _, e := range shown {
+		name, ok := strings.CutPrefix(e.Target, "/dev/")
+		switch {
+		case !ok || e.Why != "":
+		case e.Kind == sandbox.BindRW:
+			devices = append(devices, name)
+		default:
+			own = append(own, name)
+		}
+	}
+	return "the host's " + sentence(devices) + "; its own " + sentence(own)
 }
 
 // howShown is a kind of Shown in words, with a colour for what reaches the host.
