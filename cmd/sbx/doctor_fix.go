@@ -55,7 +55,7 @@ func remediesFor(d *diagnosis) []remedy {
 	if apparmor {
 		out = append(out, remedyOf("apparmor"))
 	}
-	if word("/proc/sys/user/max_user_namespaces") == "0" || word("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+	if inFirstUserNamespace() && word("/proc/sys/user/max_user_namespaces") == "0" || word("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
 		out = append(out, remedyOf("sysctl"))
 	}
 	refused := slices.ContainsFunc(d.Steps, func(t *sandbox.Trial) bool {
