@@ -17,8 +17,12 @@ import (
 func (c *Cmd) execError(e unix.Errno, interpreter bool) error {
 	failed := &ExecError{Name: c.Spec.Args[0], Errno: e, Interpreter: interpreter}
 	k := &clues{cmd: c, host: c.host(), err: &Error{Step: "exec", Call: "execve", Errno: e}}
+	if _, f := k.program(); e == unix.ENOENT && f.Mode == unix.S_IFREG {
+		// PID 1 tells the two apart; a CMD that is executed without one does not.
+		failed.Interpreter = true
+	}
 	switch {
-	case interpreter:
+	case failed.Interpreter:
 		failed.Hint = k.noInterpreter()
 	case e == unix.ENOENT, e == unix.ENOTDIR:
 		failed.Hint = k.notFound()

@@ -84,6 +84,27 @@ func TestHintOfAProgram(t *testing.T) {
 	}
 }
 
+// TestHintWithoutPID1: the launcher itself is told of a failed execve only, and
+// still tells a missing file from a missing interpreter.
+func TestHintWithoutPID1(t *testing.T) {
+	work := t.TempDir()
+	t.Chdir(work)
+	program(t, 0o755, "#!/no/such/python\n", work, "lost.py")
+	for name, code := range map[string]int{"./lost.py": 126, "./nothing": 127, "no-such-program": 127} {
+		for _, spec := range []Spec{{AsPID1: true}, {Skip: []string{"pid", "proc"}}} {
+			spec.Args = []string{name}
+			err := (&Cmd{Spec: spec}).Run()
+			var failed *ExecError
+			if !errors.As(err, &failed) || failed.ExitCode() != code {
+				t.Errorf("%s: %v, want the exit code %d", name, err, code)
+			}
+			if code == 126 {
+				wantIn(t, HintOf(err), "asks for /no/such/python")
+			}
+		}
+	}
+}
+
 // TestHintThatIsFollowed does what the hint of a hidden program says.
 func TestHintThatIsFollowed(t *testing.T) {
 	home := t.TempDir()
