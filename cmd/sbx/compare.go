@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -83,7 +84,7 @@ func (c *compareCommand) split(line *call) (steps, words []string, err error) {
 		if name == "" {
 			continue
 		}
-		if err := checkStep("compare", name); err != nil {
+		if err := namedStep(name); err != nil {
 			return nil, nil, err
 		}
 		if !slices.Contains(steps, name) {
@@ -95,6 +96,16 @@ func (c *compareCommand) split(line *call) (steps, words []string, err error) {
 		return nil, nil, &usageError{msg: "several steps are one word", hint: "sbx compare " + strings.Join(c.Words, ",") + " -- " + shellLine(line.after)}
 	}
 	return steps, line.cmd(rest), nil
+}
+
+// namedStep says that a word of the command line is no step's name.
+func namedStep(name string) error {
+	var usage *usageError
+	err := checkStep("", name)
+	if errors.As(err, &usage) {
+		usage.msg = strings.TrimPrefix(usage.msg, ": ")
+	}
+	return err
 }
 
 // shellLine is a command line for a hint.

@@ -67,7 +67,7 @@ type diagnosis struct {
 func (d *doctorCommand) run(c *call) error {
 	words := c.cmd(d.Words)
 	for _, name := range words {
-		if err := checkStep("doctor", name); err != nil {
+		if err := namedStep(name); err != nil {
 			return err
 		}
 	}
