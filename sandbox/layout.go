@@ -298,7 +298,7 @@ func (c *compiler) order() error {
 			if e.target == "/" {
 				e.rank = rankMount
 			}
-		case e.rank == rankDev:
+		case e.rank == rankDev && c.on["dev"]:
 			e.step = "dev"
 		}
 	}

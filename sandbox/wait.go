@@ -141,6 +141,9 @@ func (c *Cmd) first() (message, error) {
 		c.early = c.early[1:]
 		return m, nil
 	}
+	if err := rawfork.Readable(c.ends[0]); err != nil {
+		return message{}, err
+	}
 	return receive(c.ends[0])
 }
 
@@ -153,6 +156,9 @@ var waiting atomic.Bool
 func (c *Cmd) next() (message, error) {
 	if c.socket == nil && waiting.CompareAndSwap(false, true) {
 		defer waiting.Store(false)
+		if err := rawfork.Readable(c.ends[0]); err != nil {
+			return message{}, err
+		}
 		return receive(c.ends[0])
 	}
 	var m message
@@ -296,6 +302,7 @@ func (c *Cmd) reap() { c.reapInto(new(Result)) }
 func (c *Cmd) reapInto(r *Result) unix.WaitStatus {
 	var ws unix.WaitStatus
 	var ru unix.Rusage
+	_ = rawfork.Readable(c.pidfd) // until it has ended
 	for {
 		_, err := unix.Wait4(c.pid, &ws, 0, &ru)
 		if err != unix.EINTR {

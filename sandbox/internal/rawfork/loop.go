@@ -13,10 +13,10 @@ import (
 // Signals are blocked because the child starts with this thread's mask: a
 // signal that arrived before CLONE_CLEAR_SIGHAND's effect would run a Go
 // handler in the child. The runtime must know that this thread sleeps in the
-// kernel (entersyscall), else a garbage collection that begins while the child
+// kernel (entersyscallblock), else a garbage collection that begins while the child
 // pauses waits for this thread for as long as the pause lasts.
 //
-// From entersyscall to exitsyscall the goroutine stays on its thread and
+// From entersyscallblock to exitsyscall the goroutine stays on its thread and
 // nothing may grow the stack, so all between them is nosplit; the linker proves
 // it. (runtime.LockOSThread would start a thread more, for good.)
 func launch(j *job) (pid uintptr, errno unix.Errno) {
@@ -31,7 +31,7 @@ func launch(j *job) (pid uintptr, errno unix.Errno) {
 //go:norace
 //go:noinline
 func enter(j *job) uintptr {
-	entersyscall()
+	entersyscallblock()
 	j.block = ^uint64(0)
 	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK,
 		uintptr(unsafe.Pointer(&j.block)), uintptr(unsafe.Pointer(&j.restore)), 8, 0, 0)
@@ -191,11 +191,13 @@ func exists(c *raw) bool {
 	return e == 0
 }
 
-// The runtime's own marks of a blocking system call. The linker lets them be
-// reached by name because so many programs do.
+// The runtime's own marks of a system call that blocks: the processor goes to
+// other goroutines at once, and where there are none the runtime's monitor
+// sleeps too, in place of looking every 20 µs. The linker lets them be reached
+// by name because so many programs do.
 //
-//go:linkname entersyscall runtime.entersyscall
-func entersyscall()
+//go:linkname entersyscallblock runtime.entersyscallblock
+func entersyscallblock()
 
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
