@@ -26,6 +26,7 @@ func (c *Cmd) Start() (err error) {
 		closeAll(c.ours)
 		if err != nil {
 			c.release()
+			c.pid, c.cmdPid = 0, 0 // there is nothing to wait for
 		}
 	}()
 	if c.ctx != nil && c.ctx.Err() != nil {
@@ -45,7 +46,7 @@ func (c *Cmd) Start() (err error) {
 			return err
 		}
 		notes = append(notes, "went on without "+step+": "+err.Error())
-		c.closeEnds()
+		c.forget()
 		c.Spec.Skip = append(slices.Clone(c.Spec.Skip), step)
 		var also []string
 		if c.Spec, also = c.Spec.Resolve(); len(also) > 0 {
@@ -422,21 +423,51 @@ func (c *Cmd) watch() {
 		if c.ctx != nil {
 			ended = c.ctx.Done()
 		}
+		var why *bool
 		select {
 		case <-timeout:
-			c.timedOut = true
+			why = &c.timedOut
 		case <-ended:
-			c.canceled = true
+			why = &c.canceled
 		case <-c.done:
 			return
 		}
-		_ = c.Kill()
+		c.kill.Lock()
+		defer c.kill.Unlock()
+		if !c.reaped { // else it has ended by itself, and Wait judges already
+			*why = true
+			_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+		}
 	}()
 }
 
-// release closes and removes what belongs to the sandbox.
-func (c *Cmd) release() {
+// forget undoes an attempt that failed, so that the next one begins like the
+// first.
+func (c *Cmd) forget() {
+	c.closePidfds()
+	c.closeEnds()
+	if c.layers != nil {
+		c.layers.Close()
+		c.layers = nil
+	}
+	for _, m := range c.early {
+		if m.pidfd >= 0 {
+			unix.Close(m.pidfd)
+		}
+		if m.fd >= 0 {
+			unix.Close(m.fd)
+		}
+	}
+	c.early, c.pauseErr, c.reported, c.pid, c.cmdPid = nil, nil, 0, 0, 0
 	c.kill.Lock()
+	c.reaped = false
+	c.kill.Unlock()
+}
+
+// closePidfds says that the processes are gone, and lets go of them.
+func (c *Cmd) closePidfds() {
+	c.kill.Lock()
+	defer c.kill.Unlock()
 	c.reaped = true
 	if c.cmdPidfd >= 0 && c.cmdPidfd != c.pidfd {
 		unix.Close(c.cmdPidfd)
@@ -445,7 +476,11 @@ func (c *Cmd) release() {
 		unix.Close(c.pidfd)
 	}
 	c.cmdPidfd, c.pidfd = -1, -1
-	c.kill.Unlock()
+}
+
+// release closes and removes what belongs to the sandbox.
+func (c *Cmd) release() {
+	c.closePidfds()
 	c.closeEnds()
 	if c.layers != nil {
 		c.layers.Close()
