@@ -204,9 +204,6 @@ func TestExecErrors(t *testing.T) {
 			{dir + "/script", 126, unix.ENOENT, true},
 			{dir, 126, unix.EACCES, false},
 		} {
-			if asPID1 && test.interpreter {
-				continue // only our PID 1 looks a second time, and knows this from a file that is not there
-			}
 			c := in(t, sandbox.Command(test.name), dir)
 			c.Spec.AsPID1 = asPID1
 			var failed *sandbox.ExecError
@@ -333,16 +330,18 @@ func TestMisuse(t *testing.T) {
 	if err := c.Wait(); err == nil {
 		t.Error("a second Wait is no error")
 	}
-	c = sandbox.Command("true")
-	c.Spec.Dir = "relative"
-	if err := c.Start(); err == nil {
-		t.Error("a relative folder is no error")
-	}
-	if err := c.Wait(); err == nil {
-		t.Error("Wait after a Start that failed is no error")
-	}
-	if err := c.Kill(); err == nil {
-		t.Error("Kill after a Start that failed is no error")
+	for _, dir := range []string{"relative", "/no/such/folder"} { // before and after the clone
+		c = sandbox.Command("true")
+		c.Spec.Dir = dir
+		if err := c.Start(); err == nil {
+			t.Errorf("the folder %s is no error", dir)
+		}
+		if err := c.Wait(); err == nil || c.Pid() != 0 {
+			t.Errorf("Wait after a Start that failed is no error, the pid is %d", c.Pid())
+		}
+		if err := c.Kill(); err == nil {
+			t.Error("Kill after a Start that failed is no error")
+		}
 	}
 }
 

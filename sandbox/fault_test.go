@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -201,6 +202,19 @@ func TestRetryLeavesNothing(t *testing.T) {
 	}
 	if !slices.Contains(c.Result.Skipped, "caps") {
 		t.Errorf("skipped is %v", c.Result.Skipped)
+	}
+	// The second attempt is one like the first: it can be ended.
+	c = Command("sleep", "1000")
+	c.Spec.Optional, c.Features, c.Spec.Timeout = []string{"caps"}, f, 20*time.Millisecond
+	var exit *ExitError
+	if err := c.Run(); !errors.As(err, &exit) || exit.Verdict != VerdictTimeout {
+		t.Errorf("a timeout after a second attempt: %v", err)
+	}
+	// What failed first was the launcher's part of a pause.
+	c = Command("sh", "-c", "exit 4")
+	c.Spec.Optional, c.Spec.User.UIDMap = []string{"user"}, []IDMap{{Inside: 0, Outside: 1, Count: 1}}
+	if err := c.Run(); !errors.As(err, &exit) || exit.Code != 4 {
+		t.Errorf("without ranges that are not the caller's: %v", err)
 	}
 	if err := testenv.Settle(func() error { return before.same(t) }); err != nil {
 		t.Error(err)

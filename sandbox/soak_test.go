@@ -26,6 +26,7 @@ import (
 // all are gone, nothing of them is left.
 func TestSoak(t *testing.T) {
 	needAll(t)
+	const atOnce = 8
 	sandboxes := int64(2000)
 	if testing.Short() {
 		sandboxes = 400
@@ -53,7 +54,7 @@ func TestSoak(t *testing.T) {
 	})
 	var next, failures atomic.Int64
 	begin := time.Now()
-	for range 8 {
+	for range atOnce {
 		workers.Go(func() {
 			for n := next.Add(1); n <= sandboxes && failures.Load() < 10; n = next.Add(1) {
 				ending := endings[n%int64(len(endings))]
@@ -69,7 +70,13 @@ func TestSoak(t *testing.T) {
 	pressure.Wait()
 	t.Logf("%d sandboxes in %v", sandboxes, time.Since(begin).Round(time.Millisecond))
 	if err := testenv.Settle(func() error {
-		if now := leftovers(t); now != before {
+		now := leftovers(t)
+		// The threads that clone are kept for the next sandbox: no more than
+		// have cloned at the same time.
+		if now.goroutines > before.goroutines && now.goroutines <= before.goroutines+atOnce {
+			now.goroutines = before.goroutines
+		}
+		if now != before {
 			return fmt.Errorf("left behind: before %+v, now %+v", before, now)
 		}
 		return nil
