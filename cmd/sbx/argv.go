@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -138,7 +139,7 @@ func quickParse(model quickModel, args []string) bool {
 			}
 			continue
 		}
-		field, sep, ok := quickField(v, strings.TrimLeft(name, "-"), long)
+		field, sep, ok := quickField(v, strings.TrimPrefix(name[1:], "-"), long)
 		if !ok {
 			return false
 		}
@@ -210,7 +211,7 @@ func quickSet(field reflect.Value, sep, value string) bool {
 			return true
 		}
 		for word := range strings.SplitSeq(value, sep) {
-			if word == "" || strings.Contains(word, `\`) {
+			if word == "" || word[0] == '-' || strings.Contains(word, `\`) || !utf8.ValidString(word) {
 				return false // kong has rules for these
 			}
 			*list = append(*list, word)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -183,4 +185,15 @@ func writeFlag(b *strings.Builder, s style, f *kong.Flag, left, cols int) {
 		b.WriteString("  ")
 	}
 	b.WriteString(strings.Join(wrap(f.Help, max(cols-left-4, 24)), "\n"+indent) + "\n")
+}
+
+// lookupFlag says whether a flag is among others.
+func lookupFlag(flags []*kong.Flag, name string) bool {
+	return slices.ContainsFunc(flags, func(f *kong.Flag) bool { return f.Name == name })
+}
+
+// runHas says whether RunFlags has a flag of this name.
+func runHas(name string) bool {
+	_, _, ok := quickField(reflect.ValueOf(new(RunFlags)).Elem(), name, true)
+	return ok
 }

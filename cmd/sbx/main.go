@@ -1,3 +1,5 @@
+//go:debug updatemaxprocs=0
+
 // Sbx runs a command isolated, as a normal user: sbx run CMD.
 package main
 

@@ -179,7 +179,7 @@ func quoted(s string) string { return strconv.Quote(s) }
 
 // nearest is the name that differs least from word, or "" where none is near.
 func nearest(word string, names []string) string {
-	best, found := len(word)/3+1, ""
+	best, found := (len(word)+1)/3, ""
 	for _, n := range names {
 		if d := distance(word, n); d <= best {
 			best, found = d-1, n

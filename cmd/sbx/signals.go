@@ -33,6 +33,7 @@ type session struct {
 	term    *terminal // nil where CMD has none of its own
 	signals chan os.Signal
 	done    chan struct{}
+	begun   bool
 	asked   []time.Time // when CMD was asked to end
 }
 
@@ -46,6 +47,7 @@ func newSession(cmd *sandbox.Cmd, term *terminal) *session {
 // begin passes signals on from now to end. Before, they end sbx, and a
 // half-made sandbox with it.
 func (s *session) begin() {
+	s.begun = true
 	signal.Notify(s.signals, forwarded...)
 	go func() {
 		defer s.term.restoreOnPanic()
@@ -61,8 +63,10 @@ func (s *session) begin() {
 }
 
 func (s *session) end() {
-	signal.Stop(s.signals)
-	close(s.done)
+	if s.begun {
+		signal.Stop(s.signals)
+		close(s.done)
+	}
 }
 
 func (s *session) handle(sig unix.Signal) {
