@@ -41,6 +41,10 @@ type Cmd struct {
 	// SIGCONT lets it go on.
 	Stopped func(unix.Signal)
 
+	// Lasting, when not nil, is called once by Wait as soon as CMD has run for a
+	// few milliseconds: for what is not worth while if it ends before.
+	Lasting func()
+
 	// Features overrides what is found out about the host; nil probes it.
 	Features *Features
 

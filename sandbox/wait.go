@@ -141,7 +141,7 @@ func (c *Cmd) first() (message, error) {
 		c.early = c.early[1:]
 		return m, nil
 	}
-	if err := rawfork.Readable(c.ends[0]); err != nil {
+	if _, err := rawfork.Readable(c.ends[0], -1); err != nil {
 		return message{}, err
 	}
 	return receive(c.ends[0])
@@ -156,10 +156,14 @@ var waiting atomic.Bool
 func (c *Cmd) next() (message, error) {
 	if c.socket == nil && waiting.CompareAndSwap(false, true) {
 		defer waiting.Store(false)
-		if err := rawfork.Readable(c.ends[0]); err != nil {
+		if err := c.settle(); err != nil {
 			return message{}, err
 		}
 		return receive(c.ends[0])
+	}
+	if c.Lasting != nil {
+		c.Lasting()
+		c.Lasting = nil
 	}
 	var m message
 	if c.socket == nil {
@@ -179,6 +183,26 @@ func (c *Cmd) next() (message, error) {
 	})
 	return m, errors.Join(err, failed)
 }
+
+// settle waits for a message, and calls Lasting once when none has come for a
+// while.
+func (c *Cmd) settle() error {
+	limit := time.Duration(-1)
+	if c.Lasting != nil {
+		limit = soon
+	}
+	ready, err := rawfork.Readable(c.ends[0], limit)
+	if err != nil || ready {
+		return err
+	}
+	c.Lasting()
+	c.Lasting = nil
+	_, err = rawfork.Readable(c.ends[0], -1)
+	return err
+}
+
+// soon is for how long Wait puts Lasting off.
+const soon = 5 * time.Millisecond
 
 // Wait waits for CMD to end, and then for the sandbox to be gone with all that
 // it held. It returns nil when CMD exited with 0, an *ExitError when it ended
@@ -274,6 +298,12 @@ func (c *Cmd) waitInit() (status unix.WaitStatus, ended bool, failed error) {
 
 // waitDirect waits for a CMD that is the launcher's own child.
 func (c *Cmd) waitDirect() error {
+	if c.Lasting != nil {
+		if ready, err := rawfork.Readable(c.pidfd, soon); ready || err != nil {
+			return err
+		}
+		c.Lasting()
+	}
 	if err := unix.SetNonblock(c.pidfd, true); err != nil {
 		return err
 	}
@@ -302,7 +332,7 @@ func (c *Cmd) reap() { c.reapInto(new(Result)) }
 func (c *Cmd) reapInto(r *Result) unix.WaitStatus {
 	var ws unix.WaitStatus
 	var ru unix.Rusage
-	_ = rawfork.Readable(c.pidfd) // until it has ended
+	_, _ = rawfork.Readable(c.pidfd, -1) // until it has ended
 	for {
 		_, err := unix.Wait4(c.pid, &ws, 0, &ru)
 		if err != unix.EINTR {

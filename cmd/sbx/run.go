@@ -115,7 +115,12 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 		say(n)
 	}
 	term.begin()
-	s.begin()
+	if term != nil {
+		s.begin()
+	} else {
+		// Until then a signal ends sbx, and with it a CMD that has hardly begun.
+		cmd.Lasting = s.begin
+	}
 	err := cmd.Wait()
 	s.end()
 	term.drain(cmd)
