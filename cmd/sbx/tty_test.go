@@ -292,7 +292,8 @@ func TestNothingLeft(t *testing.T) {
 	for i := range 60 {
 		sig := []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGKILL}[i%3]
 		mark := strconv.Itoa(700000000 + os.Getpid()*100 + i)
-		cmd := exec.Command(sbx, "run", "--", "sh", "-c", "sleep "+mark+" & sleep "+mark)
+		// With exec, since dash loses a SIGINT while it forks, sandbox or not.
+		cmd := exec.Command(sbx, "run", "--", "sh", "-c", "sleep "+mark+" & exec sleep "+mark)
 		cmd.Dir = dir
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
