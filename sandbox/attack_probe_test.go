@@ -40,6 +40,7 @@ var probes = map[string]func(args []string) error{
 	"launch":    probeLaunch,
 	"open":      probeOpen,
 	"overwrite": probeOverwrite,
+	"plan":      probePlan,
 	"posture":   probePosture,
 	"readfd":    probeReadFD,
 	"rlimit":    probeRlimit,
@@ -60,7 +61,7 @@ func TestMain(m *testing.M) {
 			fmt.Println(describe(err))
 			os.Exit(1)
 		}
-		os.Exit(0)
+		unix.Exit(0) // at once: os.Exit waits a second for the race detector
 	}
 	code := m.Run()
 	if n := testenv.Skips(); n > 0 {

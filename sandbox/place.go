@@ -102,7 +102,7 @@ func (c *compiler) sendLayers() {
 	putUint32(c.data[control+8:], unix.SOL_SOCKET)
 	putUint32(c.data[control+12:], unix.SCM_RIGHTS)
 	c.call(sysOpenat, cwd(), c.str(c.base), openFlags(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).saves(c.fieldSlot(control+16, "layers", ""))
-	c.call(sysSendmsg, use(c.slots.socket), c.mem(msg, constant(`{msg_iov=[{"L", 1}], msg_control=[{SCM_RIGHTS, [layers]}]}`)), integer(0))
+	c.call(sysSendmsg, use(c.slots.socket), c.mem(msg, constant(`{msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="L", iov_len=1}], msg_iovlen=1, msg_control=[{cmsg_len=20, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[layers]}], msg_controllen=24, msg_flags=0}`)), integer(0))
 }
 
 // place makes the entries of one rank.
