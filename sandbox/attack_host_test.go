@@ -61,14 +61,23 @@ func TestHostileRootfs(t *testing.T) {
 	}
 }
 
-// TestUnmapped: with empty id maps CMD is nobody (65534), and the sandbox is
-// made all the same.
+// TestUnmapped: with empty id maps CMD is nobody (65534). Nobody owns a file, so
+// no new root can be made: with the step mount it is an error, and nothing runs.
 func TestUnmapped(t *testing.T) {
 	needAll(t)
 	c := sandbox.Command("id", "-u")
 	c.Spec.User.Unmapped = true
+	c.Spec.Skip = sandbox.Closure([]string{"mount"})
 	if _, said := says(t, c); said != "65534" {
-		t.Errorf("%s", said)
+		t.Errorf("without mount: %s", said)
+	}
+	c = sandbox.Command("id", "-u")
+	c.Spec.User.Unmapped = true
+	out, err := c.Output()
+	var refused *sandbox.SpecError
+	var failed *sandbox.Error
+	if len(out) > 0 || !errors.As(err, &refused) && !(errors.As(err, &failed) && failed.Step == "mount" && failed.Errno == unix.EOVERFLOW) {
+		t.Errorf("with mount: %q, %v", out, err)
 	}
 }
 
