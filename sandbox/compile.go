@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -219,9 +220,23 @@ func (c *compiler) candidates() []string {
 	}
 	out := make([]string, 0, len(c.path))
 	for _, dir := range c.path {
-		out = append(out, dir+"/"+name)
+		// An execve that fails costs more than a look at the host, where that
+		// shows what is inside.
+		if at := dir + "/" + name; !c.sameInside(dir) || c.feat.Host.Lstat(at).exists() {
+			out = append(out, at)
+		}
+	}
+	if len(out) == 0 { // for the kernel to say so
+		for _, dir := range c.path {
+			out = append(out, dir+"/"+name)
+		}
 	}
 	return out
+}
+
+// sameInside says whether a folder of PATH has what the host's has.
+func (c *compiler) sameInside(dir string) bool {
+	return c.spec.Rootfs == "" && (!c.on["mount"] || c.shows(path.Clean(dir)))
 }
 
 // constant prints a fixed name.

@@ -78,6 +78,9 @@ func (c *compiler) layout() error {
 			}
 		}
 		c.devices()
+	} else if c.on["dev"] {
+		c.addEntry(entry{kind: Tmpfs, target: "/dev", rank: rankDev})
+		c.deviceEntries()
 	}
 	if err := c.workingFolder(); err != nil {
 		return err
@@ -96,6 +99,12 @@ func (c *compiler) layout() error {
 			e.file = !f.isDir()
 			if e.file && e.kind == Overlay {
 				return &SpecError{Field: "Mounts", Reason: m.Source + " is not a folder: only a folder can be copy on write"}
+			}
+			if e.kind == Overlay && e.source == e.target && c.find(e.target) < 0 && e.target == c.feat.Host.Real(e.target) {
+				if err := c.overlayFolder(e.target, e.why); err != nil {
+					return err
+				}
+				continue
 			}
 		}
 		if i := c.find(e.target); i >= 0 {

@@ -70,6 +70,7 @@ func TestValidate(t *testing.T) {
 		{Spec{User: User{UID: id(-1)}}, "User.UID"},
 		{Spec{User: User{UID: id(1 << 32)}}, "User.UID"},
 		{Spec{User: User{Auto: true, Unmapped: true}}, "User"},
+		{Spec{User: User{Unmapped: true}}, "User.Unmapped"},
 		{Spec{User: User{UIDMap: []IDMap{{0, 0, 0}}}}, "User.UIDMap[0]"},
 		{Spec{User: User{UIDMap: []IDMap{{0, 10, 5}, {4, 100, 5}}}}, "User.UIDMap[1]"},
 		{Spec{User: User{GIDMap: []IDMap{{0, 10, 5}, {10, 14, 5}}}}, "User.GIDMap[1]"},

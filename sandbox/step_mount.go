@@ -37,7 +37,7 @@ func (c *compiler) mount() error {
 func (c *compiler) needsBase() bool {
 	for i := range c.entries {
 		switch c.entries[i].kind {
-		case Overlay, content, Hide:
+		case Overlay, Tmpfs, content, Hide:
 			return true
 		}
 	}

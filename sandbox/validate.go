@@ -159,6 +159,9 @@ func (s *Spec) validateMaps() error {
 	if (u.Auto || u.Unmapped) && (len(u.UIDMap) > 0 || len(u.GIDMap) > 0) || u.Auto && u.Unmapped {
 		return &SpecError{Field: "User", Reason: "auto, none and lines of a map exclude each other"}
 	}
+	if u.Unmapped && !s.Skips("user") && !s.Skips("mount") {
+		return &SpecError{Field: "User.Unmapped", Reason: "with empty id maps nobody can own a file, so no root can be made: skip mount"}
+	}
 	for _, list := range []struct {
 		field string
 		maps  []IDMap
