@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+const (
+	beginMark = "<!-- transcript "
+	endMark   = "<!-- /transcript -->"
+	fence     = "```"
+)
+
+// A part is a piece of a document: text, its last lines the opening mark and
+// fence, and the block that follows. The last part has neither name nor block.
+type part struct {
+	before string
+	name   string
+	block  string
+}
+
+// split finds the transcripts of a document. What it returns, put together
+// again, is the document.
+func split(text string) ([]part, error) {
+	var parts []part
+	for {
+		at := strings.Index(text, beginMark)
+		if at < 0 {
+			return append(parts, part{before: text}), nil
+		}
+		name, _, ok := strings.Cut(text[at+len(beginMark):], " -->\n")
+		if !ok || strings.ContainsAny(name, " \n") {
+			return nil, errors.New("a mark of a transcript is not closed on its line")
+		}
+		open := at + len(beginMark) + len(name) + len(" -->\n")
+		first, _, _ := strings.Cut(text[open:], "\n")
+		if first != fence+"console" {
+			return nil, fmt.Errorf("the transcript %s does not begin with %sconsole", name, fence)
+		}
+		start := open + len(first) + 1
+		size := strings.Index(text[start:], fence+"\n"+endMark)
+		if size < 0 {
+			return nil, fmt.Errorf("the transcript %s has no end", name)
+		}
+		parts = append(parts, part{before: text[:start], name: name, block: text[start : start+size]})
+		text = text[start+size:]
+	}
+}
+
+// commands are the commands of a block.
+func commands(block string) []string {
+	var list []string
+	for line := range strings.Lines(block) {
+		if c, ok := strings.CutPrefix(line, "$ "); ok {
+			list = append(list, strings.TrimSuffix(c, "\n"))
+		}
+	}
+	return list
+}
+
+// outputs are what a block shows for each of its commands.
+func outputs(block string) []string {
+	var list []string
+	for line := range strings.Lines(block) {
+		if strings.HasPrefix(line, "$ ") {
+			list = append(list, "")
+		} else if len(list) > 0 {
+			list[len(list)-1] += line
+		}
+	}
+	return list
+}
+
+// A result is one command and what came of it.
+type result struct {
+	command string
+	output  string // stdout and stderr, as a terminal would show them
+	code    int    // exit code
+}
+
+// prepare is the shell script that runs the commands, its arguments: one shell
+// and one folder for all, the output of each command followed by \036 and its exit
+// code. Names of the folder are all of one length, because lines are broken by it.
+const prepare = `
+top=$(mktemp -d /tmp/sbx.XXXXXX) || exit
+trap 'rm -rf "$top"' EXIT
+PATH=$1:$PATH
+shift
+unset COLUMNS
+mkdir -p "$top/essay/notes" && cd "$top/essay" || exit
+echo 'my only copy' >thesis.txt
+echo 'more of it' >notes/chapter-1.txt
+for command; do
+	eval "$command" </dev/null 2>&1
+	printf '\036%d\n' $?
+done
+`
+
+// run runs the commands of a transcript as a normal user.
+func run(root string, commands []string) ([]result, error) {
+	args := append([]string{"sh", "-c", prepare, "sh", filepath.Join(root, "bin")}, commands...)
+	cmd := exec.Command(filepath.Join(root, "scripts/as-user"), args...)
+	cmd.Dir = root
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w %s", err, &stderr)
+	}
+	var list []result
+	rest := string(out)
+	for _, c := range commands {
+		output, after, ok := strings.Cut(rest, "\x1e")
+		code, after, ok2 := strings.Cut(after, "\n")
+		n, err := strconv.Atoi(code)
+		if !ok || !ok2 || err != nil {
+			return nil, fmt.Errorf("%s: no exit code in %q", c, rest)
+		}
+		list = append(list, result{command: c, output: folder.ReplaceAllString(output, "/home/you"), code: n})
+		rest = after
+	}
+	return list, nil
+}
+
+// folder is the folder that prepare makes.
+var folder = regexp.MustCompile(`/tmp/sbx\.\w{6}`)
+
+// format writes results as the block of a transcript.
+func format(list []result) string {
+	var b strings.Builder
+	for _, r := range list {
+		fmt.Fprintf(&b, "$ %s\n", r.command)
+		b.WriteString(r.output)
+		if r.output != "" && !strings.HasSuffix(r.output, "\n") {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
