@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,10 @@ const (
 	patience   = 5 * time.Second
 )
 
+// echo is how long after a stop the own SIGTSTP may still come: a thread may
+// have been about to handle it when the stop came.
+const echo = 100 * time.Millisecond
+
 // session is a CMD that runs in the foreground: its signals and its stops.
 type session struct {
 	cmd     *sandbox.Cmd
@@ -35,6 +40,9 @@ type session struct {
 	done    chan struct{}
 	begun   bool
 	asked   []time.Time // when CMD was asked to end
+	// stopping says that a SIGTSTP is that of suspend itself: sbx is in the
+	// group that it goes to.
+	stopping atomic.Bool
 }
 
 // newSession must be called before cmd.Start.
@@ -48,6 +56,7 @@ func newSession(cmd *sandbox.Cmd, term *terminal) *session {
 // half-made sandbox with it.
 func (s *session) begin() {
 	s.begun = true
+	defer release()
 	signal.Notify(s.signals, forwarded...)
 	go func() {
 		defer s.term.restoreOnPanic()
@@ -85,6 +94,10 @@ func (s *session) handle(sig unix.Signal) {
 		}
 	case unix.SIGCONT:
 		s.term.raw()
+	case unix.SIGTSTP:
+		if s.stopping.Load() {
+			return
+		}
 	}
 	s.forward(sig)
 }
@@ -123,12 +136,12 @@ func (s *session) forward(sig unix.Signal) {
 func (s *session) suspend() {
 	s.term.cooked()
 	if continuable() {
+		s.stopping.Store(true)
 		runtime.LockOSThread()
-		signal.Reset(unix.SIGTSTP)
 		_ = unix.Kill(0, unix.SIGTSTP)
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
-		signal.Notify(s.signals, unix.SIGTSTP)
 		runtime.UnlockOSThread()
+		time.AfterFunc(echo, func() { s.stopping.Store(false) })
 	}
 	s.term.raw()
 	s.forward(unix.SIGCONT)
