@@ -79,6 +79,11 @@ var arrows = []arrow{
 		Why:   "seccomp compiles a profile to a filter and knows nothing of sandboxes",
 	},
 	{
+		From:  "cmd/sbx/internal/cli",
+		Never: slices.Concat(heavyPackages, []string{"C", "github.com/alecthomas/kong", "regexp", "net/netip"}),
+		Why:   "a plain sbx run ends in its init, before kong and what kong needs are initialised (docs/adr/0006-quick-parse.md)",
+	},
+	{
 		From:  "cmd/sbx",
 		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/seccomp", "sandbox/image", "sandbox/build", "sandbox/network", "lessons/classroom"}),
 		Why:   "Go initialises every linked package before main; heavy verbs are sibling commands",

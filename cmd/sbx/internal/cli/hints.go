@@ -1,0 +1,42 @@
+package cli
+
+// dockerHabit says what a word of docker's is called here.
+func dockerHabit(word string) (string, bool) {
+	switch word {
+	case "images", "image", "pull", "push", "rmi", "tag", "load", "save", "import", "history":
+		return "images come in a later version; --rootfs DIR uses an unpacked one", true
+	case "build":
+		return "building comes with images, in a later version", true
+	case "ps", "exec", "logs", "stop", "kill", "wait", "rm", "cp", "start", "attach", "create":
+		return "a sandbox lives as long as its CMD: run it in the foreground, or with & of the shell", true
+	case "info", "check":
+		return "sbx doctor tries each step on this machine", true
+	case "shell", "bash", "sh":
+		return "sbx run " + map[string]string{"shell": "$SHELL", "bash": "bash", "sh": "sh"}[word], true
+	}
+	return "", false
+}
+
+// laterFlag says of a flag of cli.md that this version does not have what to
+// use instead.
+func laterFlag(flag string) (string, bool) {
+	switch flag {
+	case "--image", "--pull":
+		return "--rootfs DIR uses an unpacked image", true
+	case "-p", "--publish", "--allow":
+		return "--net host uses the host's network", true
+	case "-d", "--detach", "--name":
+		return "in the foreground only; the shell's & puts it behind", true
+	case "-m", "--memory":
+		return "--ulimit as=BYTES limits the memory of each process", true
+	case "--cpus":
+		return "--cpu-time limits the CPU time of each process", true
+	case "--disk", "--output-limit":
+		return "--layer-size limits what is written in memory, --ulimit fsize=BYTES each file", true
+	case "--tools":
+		return "--ro and --cow show folders of your home, -e passes variables", true
+	case "--keep", "--out", "--review":
+		return "--upper DIR keeps what CMD writes, --rw PATH writes to the host", true
+	}
+	return "", false
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/observe"
+)
+
+// inspectCommand is the model of sbx inspect.
+type inspectCommand struct {
+	JSON bool `name:"json" help:"Print JSON. It holds the values of the environment, secrets included."`
+
+	Words []string `arg:"" optional:"" help:"A process id; none means sbx itself, and so the place that it is called in."`
+}
+
+func inspectVerb() command { return &inspectCommand{} }
+
+func (*inspectCommand) usage() string { return "[--json] [PID]" }
+
+// Help implements kong.HelpProvider.
+func (*inspectCommand) Help() string {
+	return `Reads from /proc which namespaces a process is in, how its ids are mapped, what it has mounted, which capabilities, filters and limits it has, and what it sees of other processes and of the network; and says in what it differs from the place that sbx is called in. Nothing runs inside the process.`
+}
+
+func (*inspectCommand) examples() [][2]string {
+	return [][2]string{
+		{"sbx inspect", "the place that you are in"},
+		{"sbx inspect $(pidof -s firefox)", "how is this browser isolated?"},
+	}
+}
+
+func (i *inspectCommand) run(c *call) error {
+	words := c.cmd(i.Words)
+	if len(words) > 1 {
+		return &usageError{msg: "one process at a time", hint: "sbx inspect " + words[0]}
+	}
+	self, err := observe.Self()
+	if err != nil {
+		return err
+	}
+	view := self
+	if len(words) == 1 {
+		if view, err = snapshotOf(words[0]); err != nil {
+			return err
+		}
+	}
+	if i.JSON {
+		return writeJSON(os.Stdout, view)
+	}
+	s, cols := styleOf(os.Stdout), width(os.Stdout)
+	var b strings.Builder
+	if err := view.Write(&b, observe.WriteOptions{Width: cols, Color: s.on, Reference: self}); err != nil {
+		return err
+	}
+	if view != self {
+		b.WriteByte('\n')
+		var steps []string
+		for _, ch := range observe.Diff(self, view) {
+			// Variables and open files are each process' own anyway, and the Go
+			// runtime has raised sbx's limit of open files.
+			if ch.Step == "env" || ch.Step == "fds" || strings.Contains(ch.Subject, "NOFILE") {
+				continue
+			}
+			if !slices.Contains(steps, ch.Step) {
+				steps = append(steps, ch.Step)
+			}
+		}
+		text := "Against sbx itself it differs in what these steps isolate: " + strings.Join(steps, ", ") + "."
+		if len(steps) == 0 {
+			text = "It does not differ from sbx itself in anything that a step isolates."
+		}
+		b.WriteString(strings.Join(fold(text, cols), "\n") + "\n")
+	}
+	_, err = os.Stdout.WriteString(b.String())
+	return err
+}
+
+// snapshotOf looks at the process of a word.
+func snapshotOf(word string) (*observe.View, error) {
+	pid, err := strconv.Atoi(word)
+	if err != nil || pid <= 0 {
+		return nil, &usageError{msg: quoted(word) + " is no process id", hint: "sbx inspect PID; names of sandboxes and images come in a later version"}
+	}
+	view, err := observe.Snapshot(pid)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
+		return nil, &usageError{msg: "no process has the id " + word, hint: hiddenProcesses()}
+	case err != nil:
+		return nil, err
+	}
+	if len(view.Namespaces) == 0 && os.Getuid() != 0 && view.State != "Z" {
+		owner := "uid " + strconv.Itoa(int(view.UID.Real))
+		if view.UID.Real == 0 {
+			owner = "root"
+		}
+		if int(view.UID.Real) == os.Getuid() {
+			return nil, &usageError{msg: "process " + word + " (" + visible(view.Comm) + ") has more rights than you: the kernel does not show how it is isolated"}
+		}
+		return nil, &usageError{msg: "process " + word + " (" + visible(view.Comm) + ") belongs to " + owner + ": the kernel shows how it is isolated to nobody else"}
+	}
+	return view, nil
+}
+
+// hiddenProcesses says that /proc shows less than all, where it does.
+func hiddenProcesses() string {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err == nil && strings.Contains(string(text), "hidepid=") {
+		return "/proc is mounted with hidepid: it shows your own processes only"
+	}
+	return ""
+}

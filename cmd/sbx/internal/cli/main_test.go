@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/cmd/sbx/internal/model"
+)
+
+func TestMain(m *testing.M) {
+	parser = model.Kong{}
+	testscript.Main(m, map[string]func(){"sbx": func() { Main(model.Kong{}) }})
+}
+
+// TestScript runs testdata/script/*.txtar, one file a behaviour.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Condition:           condition,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("USER", "tester")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+		},
+	})
+}
+
+// exits runs a command and checks its exit code: exits 125 sbx run.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARG…]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// conditions say whether this host can do something: nil, or why not. Each is
+// tried for real, by programs that are not sbx.
+var conditions = map[string]func() error{
+	"userns":  sync.OnceValue(func() error { return try("unshare", "--user", "--map-root-user", "true") }),
+	"subuid":  sync.OnceValue(func() error { return try("unshare", "--user", "--map-auto", "--map-root-user", "true") }),
+	"overlay": sync.OnceValue(tryOverlay),
+	"landlock": sync.OnceValue(func() error {
+		if _, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 {
+			return errno
+		}
+		return nil
+	}),
+}
+
+func tryOverlay() error {
+	return try("unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+		`mount -t tmpfs t /tmp && cd /tmp && mkdir l u w m && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w,userxattr m`)
+}
+
+func try(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// condition is what a script writes in brackets. One that SBX_REQUIRE names
+// must hold: the script fails in place of skipping. What isolates is tested as
+// a normal user, for as root it proves nothing.
+func condition(name string) (bool, error) {
+	holds, ok := conditions[name]
+	if !ok {
+		return false, fmt.Errorf("no condition is called %q", name)
+	}
+	if os.Getuid() == 0 {
+		return false, errors.New("run as a normal user: go test -exec scripts/as-user ./cmd/sbx")
+	}
+	err := holds()
+	if err != nil && slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), name) {
+		return false, fmt.Errorf("SBX_REQUIRE names %s, which this host lacks: %w", name, err)
+	}
+	return err == nil, nil
+}
+
+// need skips a Go test as [!name] skip does a script.
+func need(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		ok, err := condition(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			t.Skip(name + ": " + conditions[name]().Error())
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"errors"
+	"os"
+
+	"github.com/sbx-dev/sbx/sandbox"
+)
+
+// runCommand is the model of sbx run.
+//
+//nolint:lll // a tag cannot be broken
+type runCommand struct {
+	RunFlags
+
+	TTY   bool `name:"tty" short:"t" common:"" group:"Terminal" help:"Give CMD a terminal of its own, also where stdin or stdout is none."`
+	NoTTY bool `name:"no-tty" short:"T" group:"Terminal" help:"Give CMD no terminal of its own."`
+
+	Trace    bool   `name:"trace" common:"" group:"Looking" help:"Print each call that makes the sandbox, with result and microseconds."`
+	Changes  bool   `name:"changes" common:"" group:"Looking" help:"At exit, list what CMD wrote; nothing of it reached your files."`
+	Report   string `name:"report" group:"Looking" placeholder:"FILE" help:"Write how CMD ended, and why, to FILE as JSON."`
+	ResultFD string `name:"result-fd" group:"Looking" placeholder:"N" help:"Write the same JSON to the open descriptor N."`
+
+	Words []string `arg:"" optional:"" passthrough:"partial" help:"CMD and its arguments."`
+}
+
+func runVerb() command { return &runCommand{} }
+
+func (*runCommand) quick() {}
+
+func (*runCommand) usage() string { return "[flags] [--] CMD [ARG…]" }
+
+// Help implements kong.HelpProvider.
+func (*runCommand) Help() string {
+	return `CMD sees the programs of the host read-only, the working folder copy on write, an empty home, no network and none of your processes. What it writes is gone at exit, unless a flag says otherwise. Without CMD, on a terminal, it is your shell.`
+}
+
+func (*runCommand) examples() [][2]string {
+	return [][2]string{
+		{"sbx run -- npm test", "the working folder stays as it is, whatever the tests do"},
+		{"sbx run --changes -- sh -c 'rm -rf ./*'", "what would it have done?"},
+		{"sbx run -v ./out:/out --timeout 10s -- ./solver", "one folder to write to, and a limit"},
+		{"sbx run --skip net -- curl example.org", "leave out one step"},
+	}
+}
+
+func (r *runCommand) run(c *call) error {
+	words := c.cmd(r.Words)
+	if len(words) == 0 {
+		shell, err := shellOf()
+		if err != nil {
+			return err
+		}
+		words = []string{shell}
+	}
+	if r.TTY && r.NoTTY {
+		return &usageError{msg: "-t and -T exclude each other"}
+	}
+	spec, notes, err := r.Spec(words)
+	if err != nil {
+		return err
+	}
+	spec.Changes = r.Changes
+	out, err := openReports(r.Report, r.ResultFD)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		say(n)
+	}
+	cmd := &sandbox.Cmd{Spec: spec, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if r.Trace {
+		cmd.Trace = newTracer(os.Stderr, cmd).event
+	}
+	err = r.execute(cmd)
+	if werr := out.write(cmd, err); werr != nil {
+		say(werr.Error())
+		err = errors.Join(err, werr)
+	}
+	if r.Changes && cmd.Result != nil {
+		printChanges(os.Stderr, cmd.Result.Changes, spec.Upper)
+	}
+	return explainEnd(cmd, err)
+}
+
+// shellOf is the CMD of a `sbx run` without one: the caller's shell, where
+// there is a terminal to type at.
+func shellOf() (string, error) {
+	if !isTerminal(os.Stdin) || !isTerminal(os.Stdout) {
+		return "", &usageError{msg: "no CMD is given", hint: "sbx run [flags] [--] CMD [ARG…]"}
+	}
+	if shell := os.Getenv("SHELL"); shell != "" {
+		return shell, nil
+	}
+	return "/bin/sh", nil
+}
+
+// execute starts the sandbox and waits for its end, with a terminal of its own
+// where CMD gets one.
+func (r *runCommand) execute(cmd *sandbox.Cmd) error {
+	var term *terminal
+	if r.TTY || !r.NoTTY && isTerminal(os.Stdin) && isTerminal(os.Stdout) {
+		var err error
+		if term, err = openTerminal(); err != nil {
+			return err
+		}
+		defer term.close()
+		term.lend(cmd)
+	}
+	s := newSession(cmd, term)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	for _, n := range cmd.Plan().Notes {
+		say(n)
+	}
+	term.begin()
+	if term != nil {
+		s.begin()
+	} else {
+		// Until then a signal ends sbx, and with it a CMD that has hardly begun.
+		cmd.Lasting = s.begin
+	}
+	err := cmd.Wait()
+	s.end()
+	term.drain(cmd)
+	return err
+}
+
+// explainEnd says in a line why the sandbox ended CMD, where its exit code alone
+// does not.
+func explainEnd(cmd *sandbox.Cmd, err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	switch exit.Verdict {
+	case sandbox.VerdictTimeout:
+		say("timeout: CMD was ended after " + cmd.Spec.Timeout.String())
+	case sandbox.VerdictSeccomp:
+		say("seccomp: CMD was ended by SIGSYS: the filter does not know what it asked the kernel for")
+		hint("--seccomp log allows it and has the kernel log it, --skip seccomp allows everything")
+	case sandbox.VerdictCPU:
+		say("cpu-time: CMD was ended by SIGXCPU: its limit of CPU time is used up")
+	case sandbox.VerdictOutput:
+		say("fsize: CMD was ended by SIGXFSZ: it wrote a file larger than its limit")
+	}
+	return err
+}

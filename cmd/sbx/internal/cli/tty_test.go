@@ -1,0 +1,340 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// screen is a terminal with a program in it, and a user who types.
+type screen struct {
+	t      *testing.T
+	master *os.File
+	slave  *os.File
+	cmd    *exec.Cmd
+	mu     sync.Mutex
+	seen   []byte
+	read   int // how much of seen has been waited for
+	ended  chan error
+	before unix.Termios // the terminal's settings before the program
+}
+
+// sbxPath is the sbx that testscript.Main put on PATH: the test binary itself.
+func sbxPath(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := t.TempDir() + "/sbx"
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+// open starts a program in a terminal of 100 columns and 30 lines.
+func open(t *testing.T, name string, args ...string) *screen {
+	t.Helper()
+	need(t, "userns")
+	s := &screen{t: t, ended: make(chan error, 1)}
+	var err error
+	if s.master, s.slave, err = pty.Open(); err != nil {
+		t.Fatal(err)
+	}
+	if err := pty.Setsize(s.master, &pty.Winsize{Rows: 30, Cols: 100}); err != nil {
+		t.Fatal(err)
+	}
+	s.before = s.settings()
+	s.cmd = exec.Command(name, args...)
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = s.slave, s.slave, s.slave
+	s.cmd.Env = append(os.Environ(), "PS1=outer> ", "TERM=dumb", "PATH="+strings.TrimSuffix(sbxPath(t), "/sbx")+":"+os.Getenv("PATH"))
+	s.cmd.Dir = t.TempDir()
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.ended <- s.cmd.Wait() }()
+	go func() {
+		buf := make([]byte, 4096)
+		for {
+			n, err := s.master.Read(buf)
+			s.mu.Lock()
+			s.seen = append(s.seen, buf[:n]...)
+			s.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		s.slave.Close()
+		s.master.Close()
+	})
+	return s
+}
+
+// await waits until the text has appeared after what was waited for before.
+func (s *screen) await(text string) {
+	s.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		s.mu.Lock()
+		at := bytes.Index(s.seen[s.read:], []byte(text))
+		if at >= 0 {
+			s.read += at + len(text)
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.t.Fatalf("%q did not appear; the screen after what was there:\n%s\n--- and before:\n%s", text, s.seen[s.read:], s.seen[:s.read])
+}
+
+func (s *screen) typed(text string) {
+	s.t.Helper()
+	if _, err := s.master.WriteString(text); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// settings are the terminal's, as stty(1) would show them.
+func (s *screen) settings() unix.Termios {
+	s.t.Helper()
+	term, err := unix.IoctlGetTermios(int(s.slave.Fd()), unix.TCGETS)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return *term
+}
+
+// awaitRaw waits until the terminal is, or is not, in raw mode.
+func (s *screen) awaitRaw(raw bool) {
+	s.t.Helper()
+	for range 2000 {
+		term := s.settings()
+		if (term.Lflag&unix.ICANON == 0) == raw {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.t.Fatalf("the terminal's raw mode is not %v", raw)
+}
+
+// awaitEnd waits for the program and returns its exit code.
+func (s *screen) awaitEnd() int {
+	s.t.Helper()
+	select {
+	case <-s.ended:
+		return s.cmd.ProcessState.ExitCode()
+	case <-time.After(20 * time.Second):
+		s.t.Fatal("the program did not end")
+		return -1
+	}
+}
+
+// TestTerminalShell drives a real bash in the sandbox: job control of its own,
+// Ctrl-C, and the size of the window.
+func TestTerminalShell(t *testing.T) {
+	s := open(t, sbxPath(t), "run", "-e", "PS1=inner> ", "bash", "--norc", "--noprofile", "-i")
+	s.await("inner> ")
+	s.typed("tty; stty size; test -t 0 -a -t 1 -a -t 2 && echo all-are\r")
+	s.await("/dev/console")
+	s.await("30 100")
+	s.await("\r\nall-are")
+	s.await("inner> ")
+	s.typed("sleep 100\r")
+	time.Sleep(300 * time.Millisecond)
+	s.typed("\x1a")
+	s.await("Stopped")
+	s.await("inner> ")
+	s.typed("bg\r")
+	s.await("sleep 100 &")
+	s.await("inner> ")
+	s.typed("fg\r")
+	s.await("sleep 100")
+	time.Sleep(300 * time.Millisecond)
+	s.typed("\x03")
+	s.await("inner> ")
+	s.typed("echo code=$?\r")
+	s.await("\r\ncode=130")
+	s.await("inner> ")
+	if err := pty.Setsize(s.master, &pty.Winsize{Rows: 41, Cols: 77}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	s.typed("stty size\r")
+	s.await("41 77")
+	s.await("inner> ")
+	s.typed("exit 5\r")
+	if code := s.awaitEnd(); code != 5 {
+		t.Errorf("exit code %d, want 5", code)
+	}
+	s.awaitRaw(false)
+}
+
+// TestTerminalJob: sbx itself is a job of the caller's shell. Ctrl-Z stops it
+// with CMD and gives the shell its terminal back; bg and fg go on.
+func TestTerminalJob(t *testing.T) {
+	s := open(t, "bash", "--norc", "--noprofile", "-i")
+	s.await("outer> ")
+	// The line as it is echoed is not what the command prints. Raw mode alone
+	// says nothing: bash has the terminal so while a line is typed.
+	s.typed("sbx run sh -c 'echo be\"\"gun; exec cat'\r")
+	s.await("begun")
+	s.typed("one\r")
+	s.await("one\r\none\r\n")
+	s.typed("\x1a")
+	s.await("Stopped")
+	s.await("outer> ")
+	s.typed("stty -a | tr ' ' '\\n' | grep icanon\r")
+	s.await("\nicanon")
+	s.await("outer> ")
+	s.typed("fg\r")
+	s.await("exec cat")
+	time.Sleep(300 * time.Millisecond)
+	s.typed("two\r")
+	s.await("two\r\ntwo\r\n")
+	s.typed("\x04")
+	s.await("outer> ")
+
+	s.typed("sbx run sh -c 'echo be\"\"gun; sleep 2; echo from-be\"\"hind; sleep 100'\r")
+	s.await("begun")
+	s.typed("\x1a")
+	s.await("Stopped")
+	s.await("outer> ")
+	s.typed("bg\r")
+	s.await("outer> ")
+	s.await("from-behind")
+	s.typed("fg\r")
+	s.await("sleep 100")
+	time.Sleep(300 * time.Millisecond)
+	s.typed("\x03")
+	s.await("outer> ")
+	s.typed("echo code=$?\r")
+	s.await("\r\ncode=130")
+	s.await("outer> ")
+	s.typed("exit\r")
+	s.awaitEnd()
+	if now := s.settings(); now != s.before {
+		t.Errorf("the terminal is not what it was:\n%+v, before\n%+v", now, s.before)
+	}
+}
+
+// TestTerminalRestored: raw mode ends on every way out.
+func TestTerminalRestored(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sig  unix.Signal
+		args []string
+		code int
+	}{
+		{"term", unix.SIGTERM, []string{"sleep", "100"}, 143},
+		{"hangup", unix.SIGHUP, []string{"sleep", "100"}, 129},
+		{"interrupt", unix.SIGINT, []string{"sleep", "100"}, 130},
+		{"quit", unix.SIGQUIT, []string{"sleep", "100"}, 131},
+		{"end", 0, []string{"sleep", "0.3"}, 0},
+		{"timeout", 0, []string{"--timeout", "0.5", "sleep", "100"}, 124},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := open(t, sbxPath(t), append([]string{"run"}, c.args...)...)
+			s.awaitRaw(true)
+			if c.sig != 0 {
+				time.Sleep(100 * time.Millisecond)
+				if err := s.cmd.Process.Signal(c.sig); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if code := s.awaitEnd(); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			if after := s.settings(); after != s.before {
+				t.Errorf("the terminal is not what it was:\n%+v, before\n%+v", after, s.before)
+			}
+		})
+	}
+}
+
+// TestTerminalPatience: a CMD that ignores SIGTERM is killed at the third.
+func TestTerminalPatience(t *testing.T) {
+	s := open(t, sbxPath(t), "run", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+	s.await("ready")
+	for range impatience {
+		time.Sleep(200 * time.Millisecond)
+		_ = s.cmd.Process.Signal(unix.SIGTERM)
+	}
+	s.await("the sandbox is killed")
+	if code := s.awaitEnd(); code != 137 {
+		t.Errorf("exit code %d, want 137", code)
+	}
+	s.awaitRaw(false)
+}
+
+// TestNothingLeft: whatever signal ends sbx, and whenever, nothing of the
+// sandbox lives on.
+func TestNothingLeft(t *testing.T) {
+	need(t, "userns")
+	sbx := sbxPath(t)
+	dir := t.TempDir()
+	for i := range 60 {
+		sig := []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGKILL}[i%3]
+		mark := strconv.Itoa(700000000 + os.Getpid()*100 + i)
+		// With exec, since dash loses a SIGINT while it forks, sandbox or not.
+		cmd := exec.Command(sbx, "run", "--", "sh", "-c", "sleep "+mark+" & exec sleep "+mark)
+		cmd.Dir = dir
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// From the very start on to where CMD runs.
+		time.Sleep(time.Duration(i) * 400 * time.Microsecond)
+		_ = cmd.Process.Signal(sig)
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%v after %d µs did not end sbx; there are\n%s", sig, i*400, strings.Join(processesWith(mark), "\n"))
+		}
+		left := processesWith(mark)
+		for range 400 { // SIGKILL: the kernel ends the rest a moment later
+			if len(left) == 0 {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+			left = processesWith(mark)
+		}
+		if len(left) > 0 {
+			t.Fatalf("%v after %d µs left processes: %v", sig, i*400, left)
+		}
+	}
+}
+
+// processesWith lists the processes whose command line holds the text.
+func processesWith(text string) []string {
+	var out []string
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if err == nil && bytes.Contains(line, []byte(text)) {
+			wait, _ := os.ReadFile("/proc/" + e.Name() + "/wchan")
+			out = append(out, e.Name()+": "+strings.ReplaceAll(string(line), "\x00", " ")+"in "+string(wait))
+		}
+	}
+	return out
+}
