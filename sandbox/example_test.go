@@ -15,9 +15,10 @@ import (
 	"github.com/sbx-dev/sbx/sandbox/observe"
 )
 
-// The zero Spec is fully isolated: a name, a network and processes of its own.
+// The zero Spec is fully isolated: among other things CMD has a host name of its
+// own, and processes of its own, of which it is the second.
 func Example() {
-	cmd := sandbox.Command("sh", "-c", "hostname; ls -A $HOME | wc -l; echo gone > /tmp/file")
+	cmd := sandbox.Command("sh", "-c", "hostname; echo $$")
 	out, err := cmd.Output()
 	if err != nil {
 		fmt.Println(err)
@@ -27,7 +28,7 @@ func Example() {
 	fmt.Println("exit", cmd.Result.Code)
 	// Output:
 	// sandbox
-	// 0
+	// 2
 	// exit 0
 }
 
