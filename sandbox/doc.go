@@ -24,7 +24,8 @@
 //
 // # What CMD sees
 //
-// The host's programs and their data (/usr, /etc, /opt …) read-only; the
+// The host's programs and their data (/usr, /etc, /opt …) read-only, but for an
+// /opt that the caller may write, which is copy on write; the
 // caller's working folder copy on write; an empty HOME, /tmp and /run in
 // memory; its own /proc and /dev. Nothing that it writes reaches the host
 // unless a [Mount] of kind [BindRW] says so. Files of other owners than the

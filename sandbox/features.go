@@ -97,11 +97,7 @@ func (f File) isLink() bool { return f.Mode == unix.S_IFLNK }
 // for nothing else: it stands between the caller and the start of CMD.
 func Probe(s *Spec) (*Features, error) {
 	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: capability.Last(), Host: osHost{}}
-	dir, err := unix.Getwd()
-	if err != nil || !strings.HasPrefix(dir, "/") {
-		dir = "" // removed, or outside of the caller's root
-	}
-	f.Dir = dir
+	f.Dir = workingFolder()
 	if !s.Skips("landlock") {
 		f.LandlockABI = landlock.ABI()
 	}
@@ -109,6 +105,23 @@ func Probe(s *Spec) (*Features, error) {
 		f.TmpfsXattr = tmpfsXattr()
 	}
 	return f, nil
+}
+
+// workingFolder is the kernel's name of it, without symbolic links; "" where it
+// was removed, or lies outside of the caller's root.
+func workingFolder() string {
+	for size := 256; size <= 64<<10; size *= 4 { // not on the stack, which would have to grow
+		buf := make([]byte, size)
+		n, err := unix.Getcwd(buf)
+		switch {
+		case err == unix.ERANGE:
+			continue
+		case err != nil || n < 2 || buf[0] != '/':
+			return ""
+		}
+		return string(buf[:n-1])
+	}
+	return ""
 }
 
 // getenv returns the caller's value of a variable, or "".
@@ -169,12 +182,10 @@ func (osHost) Lstat(path string) File {
 	}
 	f := File{Mode: st.Mode & unix.S_IFMT, UID: int(st.Uid)}
 	if f.isLink() {
-		var buf [4096]byte
-		n, err := unix.Readlink(path, buf[:])
-		if err != nil {
+		var err error
+		if f.Link, err = os.Readlink(path); err != nil {
 			return File{}
 		}
-		f.Link = string(buf[:n])
 	}
 	return f
 }
