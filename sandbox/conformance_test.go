@@ -82,11 +82,17 @@ func probePlan(args []string) error {
 func childCalls(t *testing.T, log string) []string {
 	t.Helper()
 	lines := strings.Split(log, "\n")
-	child := ""
-	made := regexp.MustCompile(`clone3(\(| resumed).*\) += +(\d+)$`)
+	child, launcher := "", ""
+	made := regexp.MustCompile(`\) += +(\d+)$`)
 	for _, l := range lines {
-		if m := made.FindStringSubmatch(l); m != nil {
-			child = m[2]
+		// Threads are made by clone3 too, but not with CLONE_VFORK.
+		pid, call, _ := strings.Cut(l, " ")
+		call = strings.TrimSpace(call)
+		if strings.HasPrefix(call, "clone3(") && strings.Contains(call, "CLONE_VFORK") {
+			launcher = pid
+		}
+		if m := made.FindStringSubmatch(call); m != nil && launcher == pid && strings.Contains(call, "clone3") {
+			child = m[1]
 			break
 		}
 	}

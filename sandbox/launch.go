@@ -183,8 +183,10 @@ func lowDescriptor(fd int) (int, error) {
 	}
 	if low > rawfork.InitMaxSocket {
 		unix.Close(low)
-		return -1, &Error{Step: "launch", Call: "fcntl(F_DUPFD_CLOEXEC)", Errno: unix.EMFILE,
-			Hint: "more than 2,500 files are open in this process"}
+		return -1, &Error{
+			Step: "launch", Call: "fcntl(F_DUPFD_CLOEXEC)", Errno: unix.EMFILE,
+			Hint: "more than 2,500 files are open in this process",
+		}
 	}
 	return low, nil
 }

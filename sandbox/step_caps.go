@@ -9,9 +9,7 @@ import (
 	"github.com/sbx-dev/sbx/sandbox/capability"
 )
 
-var (
-	sysCapset = &sysno{unix.SYS_CAPSET, "capset"}
-)
+var sysCapset = &sysno{unix.SYS_CAPSET, "capset"}
 
 // caps empties the five sets, but for those that CapAdd names. The bounding
 // set goes first: dropping from it needs CAP_SETPCAP, which goes last.

@@ -65,8 +65,10 @@ func (c *compiler) landlockLost(lost landlock.Ruleset) error {
 		return nil
 	}
 	if slices.Contains(c.spec.Require, "landlock") || lost.Net != 0 {
-		return &StepError{Step: "landlock", Reason: "the kernel's version is " + strconv.Itoa(c.feat.LandlockABI) + ", which cannot do all that is asked",
-			Hint: "Linux 6.12 or later can; lsm=landlock,… on the kernel's command line where it is off"}
+		return &StepError{
+			Step: "landlock", Reason: "the kernel's version is " + strconv.Itoa(c.feat.LandlockABI) + ", which cannot do all that is asked",
+			Hint: "Linux 6.12 or later can; lsm=landlock,… on the kernel's command line where it is off",
+		}
 	}
 	if c.feat.LandlockABI == 0 {
 		c.note("no Landlock in this kernel: a way out of the root is not stopped a second time")

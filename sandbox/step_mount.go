@@ -69,8 +69,17 @@ var masked = []struct {
 	name string
 	dir  bool
 }{
-	{"acpi", true}, {"asound", true}, {"scsi", true}, {"kcore", false}, {"keys", false}, {"key-users", false}, {"kallsyms", false},
-	{"latency_stats", false}, {"sched_debug", false}, {"sysrq-trigger", false}, {"timer_list", false},
+	{"acpi", true},
+	{"asound", true},
+	{"scsi", true},
+	{"kcore", false},
+	{"keys", false},
+	{"key-users", false},
+	{"kallsyms", false},
+	{"latency_stats", false},
+	{"sched_debug", false},
+	{"sysrq-trigger", false},
+	{"timer_list", false},
 }
 
 // readOnly are folders of /proc with switches in them. Their files belong to
@@ -143,7 +152,10 @@ var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
 // deviceLinks point into /proc/self, as on every Linux.
 var deviceLinks = [...][2]string{
-	{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+	{"fd", "/proc/self/fd"},
+	{"stdin", "/proc/self/fd/0"},
+	{"stdout", "/proc/self/fd/1"},
+	{"stderr", "/proc/self/fd/2"},
 	{"ptmx", "pts/ptmx"},
 }
 

@@ -9,9 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var (
-	sysPrlimit = &sysno{unix.SYS_PRLIMIT64, "prlimit64"}
-)
+var sysPrlimit = &sysno{unix.SYS_PRLIMIT64, "prlimit64"}
 
 // DefaultRlimits are set where Spec.Rlimits does not name the same limit.
 // 4096 processes stop a fork bomb and no build.

@@ -8,9 +8,7 @@ import (
 	"github.com/sbx-dev/sbx/sandbox/filter"
 )
 
-var (
-	sysSeccomp = &sysno{unix.SYS_SECCOMP, "seccomp"}
-)
+var sysSeccomp = &sysno{unix.SYS_SECCOMP, "seccomp"}
 
 // seccomp installs the filter: the last call before the program's own, because
 // it refuses most of those above.
@@ -58,8 +56,10 @@ func (c *compiler) filter() (filter.Program, error) {
 	}
 	program, err := filter.Cached(profile, c.feat.Arch)
 	if err != nil {
-		return nil, &StepError{Step: "seccomp", Reason: "the profile " + name + " is not compiled: " + err.Error(),
-			Hint: "sbx-seccomp compile --cache " + name, Err: err}
+		return nil, &StepError{
+			Step: "seccomp", Reason: "the profile " + name + " is not compiled: " + err.Error(),
+			Hint: "sbx-seccomp compile --cache " + name, Err: err,
+		}
 	}
 	return program, nil
 }

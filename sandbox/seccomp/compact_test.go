@@ -73,13 +73,17 @@ func TestCompactLeavesWhatItCannotFollow(t *testing.T) {
 	ret := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(filter.Allow)}
 	for name, p := range map[string]filter.Program{
 		"bit of the number": {
-			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 1, Jt: 1},
-			{Code: unix.BPF_RET | unix.BPF_K}, ret,
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: 1, Jt: 1},
+			{Code: unix.BPF_RET | unix.BPF_K},
+			ret,
 		},
 		"arithmetic": {{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, {Code: unix.BPF_ALU | unix.BPF_ADD | unix.BPF_K, K: 1}, ret},
 		"two architectures": {
 			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 4},
-			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.AUDIT_ARCH_I386, Jt: 1}, ret, {Code: unix.BPF_RET | unix.BPF_K},
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.AUDIT_ARCH_I386, Jt: 1},
+			ret,
+			{Code: unix.BPF_RET | unix.BPF_K},
 		},
 	} {
 		got := compact(p, "amd64")
