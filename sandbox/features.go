@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -93,16 +94,23 @@ func (f File) exists() bool { return f.Mode != 0 }
 func (f File) isDir() bool  { return f.Mode == unix.S_IFDIR }
 func (f File) isLink() bool { return f.Mode == unix.S_IFLNK }
 
+// What the kernel can do does not change while a program runs: it is asked once.
+var (
+	lastCap      = sync.OnceValue(capability.Last)
+	landlockABI  = sync.OnceValue(landlock.ABI)
+	xattrOnTmpfs = sync.OnceValue(tmpfsXattr)
+)
+
 // Probe asks this machine for the features that a plan of the spec needs, and
 // for nothing else: it stands between the caller and the start of CMD.
 func Probe(s *Spec) (*Features, error) {
-	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: capability.Last(), Host: osHost{}}
+	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: lastCap(), Host: osHost{}}
 	f.Dir = workingFolder()
 	if !s.Skips("landlock") {
-		f.LandlockABI = landlock.ABI()
+		f.LandlockABI = landlockABI()
 	}
 	if !s.Skips("overlay") {
-		f.TmpfsXattr = tmpfsXattr()
+		f.TmpfsXattr = xattrOnTmpfs()
 	}
 	return f, nil
 }
