@@ -1,0 +1,147 @@
+package sandbox
+
+import (
+	"path"
+	"slices"
+)
+
+// workingFolder shows the caller's working folder copy on write, or says why
+// not, and decides where CMD starts.
+func (c *compiler) workingFolder() error {
+	dir := c.feat.Dir
+	c.dir = c.spec.Dir
+	if !c.on["root"] {
+		if c.on["overlay"] && dir != "" && !c.spec.HideDir && !c.private(dir) {
+			if c.dir == "" {
+				c.dir = dir // the inherited working folder is the lower layer's
+			}
+			return c.overlayFolder(dir, "the working folder")
+		}
+		return nil
+	}
+	if c.spec.Rootfs != "" {
+		if c.dir == "" {
+			c.dir = "/"
+		}
+		return nil
+	}
+	shown := false
+	switch {
+	case dir == "":
+		c.note("the working folder is gone or out of reach; CMD starts in an empty " + c.home)
+	case c.spec.HideDir:
+	case c.covered(dir):
+		shown = true
+	case c.asked(dir):
+		shown = true
+	case c.private(dir):
+		if c.dir == "" {
+			c.note(dir + " is not shown, because it is or holds a home or is not a folder for files: CMD starts in an empty " + c.home + " (--cow " + dir + " shows it)")
+		}
+	default:
+		top := dir
+		if !c.spec.OnlyDir {
+			top = c.gitTop(dir)
+		}
+		why := "the working folder"
+		if top != dir {
+			why = "the git work tree of the working folder"
+		}
+		if err := c.overlayFolder(top, why); err != nil {
+			return err
+		}
+		shown = true
+	}
+	if c.dir == "" {
+		c.dir = c.home
+		if shown {
+			c.dir = dir
+		}
+	}
+	return nil
+}
+
+// covered says whether a folder lies in one that is shown already and that an
+// overlay of its own would not change: the caller may not write there.
+func (c *compiler) covered(dir string) bool {
+	for _, e := range c.entries {
+		if within(dir, e.target) && (e.kind == Overlay || e.kind == BindRO && !c.feat.Host.Writable(dir)) {
+			return true
+		}
+	}
+	return false
+}
+
+// asked says whether a mount of the spec shows the folder.
+func (c *compiler) asked(dir string) bool {
+	return slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+		return m.Kind != Hide && m.Kind != Tmpfs && within(dir, path.Clean(m.Target))
+	})
+}
+
+// private says whether a folder is a home, holds homes, or is none for files:
+// copy on write protects what is written, not what is read. A home may have
+// another name than HOME, through a symbolic link.
+func (c *compiler) private(dir string) bool {
+	if c.realHome == "" {
+		if c.realHome = c.feat.Host.Real(c.home); c.realHome == "" {
+			c.realHome = c.home
+		}
+	}
+	if dir == "/" || dir == "/root" || within(c.home, dir) || within(c.realHome, dir) || path.Dir(dir) == "/home" || within("/home", dir) {
+		return true
+	}
+	return slices.ContainsFunc(neverShown, func(n string) bool { return within(dir, n) })
+}
+
+// gitTop is the top of the git work tree around a folder, where the caller
+// owns it, else the folder itself.
+func (c *compiler) gitTop(dir string) string {
+	for top := dir; !c.private(top); top = path.Dir(top) {
+		if f := c.feat.Host.Lstat(top + "/.git"); f.exists() && f.UID == c.feat.UID {
+			return top
+		}
+	}
+	return dir
+}
+
+// overlayFolder shows a folder copy on write, or read-only with overlay
+// skipped. The kernel takes no folder that holds other mounts as a lower
+// layer: then its children are shown one by one, and what is left read-only.
+func (c *compiler) overlayFolder(dir, why string) error {
+	if !c.on["overlay"] {
+		c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why, real: true})
+		return nil
+	}
+	points := c.feat.mountPoints()
+	holds := func(p string) bool {
+		return slices.ContainsFunc(points, func(m string) bool { return m != p && within(m, p) })
+	}
+	if !holds(dir) {
+		c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: why, real: true})
+		return nil
+	}
+	c.note(dir + " holds other mounts, so its folders are copy on write one by one and its files read-only")
+	return c.split(dir, why, holds)
+}
+
+func (c *compiler) split(dir, why string, holds func(string) bool) error {
+	c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why + ", split around the mounts in it", real: true})
+	names, err := c.feat.Host.ReadDir(dir)
+	if err != nil {
+		return &SpecError{Field: "Dir", Reason: err.Error()}
+	}
+	for _, name := range names {
+		child := path.Join(dir, name)
+		switch {
+		case !c.feat.Host.Lstat(child).isDir():
+		case holds(child):
+			if err := c.split(child, why, holds); err != nil {
+				return err
+			}
+		default:
+			c.addEntry(entry{kind: Overlay, source: child, target: child, why: why, real: true})
+		}
+	}
+	return nil
+}
