@@ -124,6 +124,11 @@ func (c *Cmd) prepare() error {
 	if c.plan, err = Compile(&c.Spec, feat); err != nil {
 		return err
 	}
+	if len(c.plan.uppers) > 0 && c.Spec.Upper != "" {
+		if err := os.MkdirAll(c.Spec.Upper, 0o700); err != nil {
+			return &StepError{Step: "overlay", Reason: err.Error(), Err: err}
+		}
+	}
 	p := c.plan
 	c.ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -209,7 +214,8 @@ func (c *Cmd) launch() error {
 	if call.op == rawfork.OpExec && !p.init {
 		return c.execError(failed.Errno, failed.Interpreter)
 	}
-	return c.explain(&Error{Step: call.Step, Call: p.Text(failed.Index), Errno: failed.Errno})
+	text, _, _ := strings.Cut(p.Text(failed.Index), "  # ") // without what it might have failed with
+	return c.explain(&Error{Step: call.Step, Call: text, Errno: failed.Errno})
 }
 
 // cloneStep is the step to blame when clone3 itself fails.

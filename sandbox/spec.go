@@ -52,8 +52,9 @@ type Spec struct {
 	OnlyDir bool `json:"onlyDir,omitempty"`
 	// Mounts are shown beside the default, in order of their targets' depth.
 	Mounts []Mount `json:"mounts,omitempty"`
-	// Upper is a folder on the host in which the upper layers are kept; empty
-	// keeps them in memory, and they are gone at exit.
+	// Upper is a folder on the host in which the upper layers are kept, made
+	// where it is not there; empty keeps them in memory, and they are gone at
+	// exit.
 	Upper string `json:"upper,omitempty"`
 	// Changes asks for a list of what CMD wrote, in Result.
 	Changes bool `json:"changes,omitempty"`
