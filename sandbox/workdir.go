@@ -3,6 +3,7 @@ package sandbox
 import (
 	"path"
 	"slices"
+	"strconv"
 )
 
 // workingFolder shows the caller's working folder copy on write, or says why
@@ -112,6 +113,10 @@ func (c *compiler) overlayFolder(dir, why string) error {
 	if !c.on["overlay"] {
 		c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why, real: true})
 		return nil
+	}
+	if f := c.feat.Host.Lstat(dir); f.UID != c.feat.UID {
+		// The kernel would have to give the copy an owner that has no id here.
+		c.note(dir + " belongs to another user (uid " + strconv.Itoa(f.UID) + "): what is theirs in it can be read, and not changed even in the copy (EOVERFLOW, EACCES)")
 	}
 	points := c.feat.mountPoints()
 	holds := func(p string) bool {
