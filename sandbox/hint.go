@@ -63,6 +63,7 @@ var causes = [...]func(*clues) string{
 	(*clues).keyQuota,
 	(*clues).noSpace,
 	(*clues).workingFolder,
+	(*clues).rootFolder,
 	(*clues).closedFolder,
 }
 

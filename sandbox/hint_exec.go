@@ -156,16 +156,15 @@ func (k *clues) realPath(p string) string {
 	return p
 }
 
-// show is the flag that shows what a program needs: the tool's own folder,
-// which is the first one below the home, or the parent of a bin folder. What a
-// symbolic link leads to is shown too.
+// show is the flag that shows what a program needs: its folder, or the prefix
+// that it is installed under. What a symbolic link leads to is shown too.
 func (k *clues) show(p string) string {
 	flags := []string{}
 	for _, file := range []string{p, k.realPath(p)} {
 		if _, shown := k.cmd.onHost(file); shown {
 			continue
 		}
-		flag := "--ro " + k.toolFolder(file)
+		flag := "--ro " + k.homeWord(k.programFolder(file))
 		if !slices.Contains(flags, flag) {
 			flags = append(flags, flag)
 		}
@@ -173,22 +172,47 @@ func (k *clues) show(p string) string {
 	return strings.Join(flags, " ")
 }
 
-func (k *clues) toolFolder(file string) string {
+// programFolder is what to show of a hidden program, and no more than that: it
+// is often advice to show a part of the home. A program that lies in a home
+// itself is shown alone. One in a bin folder gets the folder above where that
+// is a prefix, which holds what the program loads: a folder of a tool's own,
+// such as ~/.foo, or one with libraries. ~/.local has those, and all that
+// desktop programs store beside them.
+func (k *clues) programFolder(file string) string {
+	home := path.Clean(k.callersEnv("HOME"))
+	private := func(dir string) bool {
+		return dir == "/" || dir == home || dir == "/root" || path.Dir(dir) == "/home"
+	}
 	dir := path.Dir(file)
-	if home := path.Clean(k.callersEnv("HOME")); path.IsAbs(home) && home != "/" && within(file, home) {
-		rest := strings.TrimPrefix(file, home+"/")
-		first, _, nested := strings.Cut(rest, "/")
-		if quoted := shellWord(first); quoted == first && (nested || file != home) {
-			return "~/" + first
-		}
-		return shellWord(home + "/" + first)
+	if private(dir) {
+		return file
 	}
-	if base := path.Base(dir); base == "bin" || base == "sbin" {
-		if parent := path.Dir(dir); parent != "/" && parent != "/root" && path.Dir(parent) != "/home" {
-			dir = parent
+	if base := path.Base(dir); base != "bin" && base != "sbin" {
+		return dir
+	}
+	prefix := path.Dir(dir)
+	if private(prefix) || prefix == path.Join(home, ".local") {
+		return dir
+	}
+	if strings.HasPrefix(path.Base(prefix), ".") {
+		return prefix
+	}
+	for _, name := range [...]string{"lib", "lib64", "libexec", "pyvenv.cfg"} {
+		if k.follow(path.Join(prefix, name)).exists() {
+			return prefix
 		}
 	}
-	return shellWord(dir)
+	return dir
+}
+
+// homeWord is a path as a word of a shell, with ~ for the home.
+func (k *clues) homeWord(p string) string {
+	if home := path.Clean(k.callersEnv("HOME")); path.IsAbs(home) && home != "/" && p != home && within(p, home) {
+		if rest := strings.TrimPrefix(p, home+"/"); shellWord(rest) == rest {
+			return "~/" + rest
+		}
+	}
+	return shellWord(p)
 }
 
 // imageNames are what people run with docker run, and no host has as programs.

@@ -33,6 +33,12 @@ func TestHintOfAProgram(t *testing.T) {
 	program(t, 0o755, script, home, ".foo", "bin", "hidden-tool")
 	program(t, 0o755, script, home, "deep", "er", "real-tool")
 	program(t, 0o755, script, home, "loader")
+	program(t, 0o755, script, home, "course", "bin", "solve")
+	program(t, 0o755, script, home, "course", "python", "bin", "solve")
+	program(t, 0o644, "", home, "course", "python", "lib", "solve.py")
+	program(t, 0o755, script, home, ".local", "bin", "solve")
+	program(t, 0o644, "", home, ".local", "lib", "solve.py")
+	program(t, 0o755, script, home, "a folder", "solve")
 	if err := errors.Join(os.Mkdir(filepath.Join(home, "links"), 0o755), os.Symlink("../deep/er/real-tool", filepath.Join(home, "links", "linked-tool"))); err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +58,12 @@ func TestHintOfAProgram(t *testing.T) {
 		want string
 	}{
 		{"hidden-tool", 127, "hidden-tool is " + home + "/.foo/bin/hidden-tool, which is hidden: --ro ~/.foo"},
-		{"linked-tool", 127, "which is hidden: --ro ~/links --ro ~/deep"},
+		{"linked-tool", 127, "which is hidden: --ro ~/links --ro ~/deep/er"},
 		{home + "/.foo/bin/hidden-tool", 127, "is hidden: --ro ~/.foo"},
+		{home + "/course/bin/solve", 127, "/course/bin/solve is hidden: --ro ~/course/bin"},
+		{home + "/course/python/bin/solve", 127, "/course/python/bin/solve is hidden: --ro ~/course/python"},
+		{home + "/.local/bin/solve", 127, "/.local/bin/solve is hidden: --ro ~/.local/bin"},
+		{home + "/a folder/solve", 127, "/a folder/solve is hidden: --ro '" + home + "/a folder'"},
 		{"here", 127, "named with its path: ./here"},
 		{"alpine", 127, "An image? This version runs the host's own programs"},
 		{"python:3", 127, "images come in a later one"},

@@ -40,6 +40,21 @@ func (k *clues) overlayRefused() string {
 	return ""
 }
 
+// rootFolder: the folder that --rootfs names cannot be opened.
+func (k *clues) rootFolder() string {
+	dir := k.cmd.Spec.Rootfs
+	if dir == "" || k.path(0) != dir || k.call != "openat" && k.call != "openat2" {
+		return ""
+	}
+	switch f := k.follow(dir); {
+	case k.is(unix.ENOENT) && !f.exists():
+		return dir + " does not exist; the root is a folder that holds bin, etc, usr and so on, such as an unpacked image"
+	case k.is(unix.ENOTDIR) && f.exists() && !f.isDir():
+		return dir + " is not a folder; an archive has to be unpacked first"
+	}
+	return ""
+}
+
 // failedUpper is the layer whose overlay was being mounted: it is known by the
 // upper layer's folder among the options.
 func (k *clues) failedUpper() (upper, bool) {
