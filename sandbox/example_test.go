@@ -104,6 +104,7 @@ func ExampleCmd_trace() {
 	// Output:
 	// sethostname("sandbox", 7) = 0
 	// the process is in a UTS namespace of its own: it can be given a hostname that the host does not take over
+	// /etc/hostname is mounted over the host's
 }
 
 // Changes lists what CMD wrote to the copy; the folder itself stays as it is.

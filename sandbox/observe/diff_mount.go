@@ -11,7 +11,11 @@ func (d *differ) mount() {
 	if !d.comparable("mounts", "the mount table") {
 		return
 	}
-	if a, b := len(d.a.Mounts), len(d.b.Mounts); a != b {
+	// Of two mount namespaces of their own, as of one and the same, the steps
+	// below tell which mounts differ: their number says nothing more.
+	inA, _ := d.a.Namespace("mnt")
+	inB, _ := d.b.Namespace("mnt")
+	if a, b := len(d.a.Mounts), len(d.b.Mounts); a != b && inA.Shared != inB.Shared {
 		d.add("mount table", count(a, "mount"), count(b, "mount"),
 			fmt.Sprintf("the mount table has %s instead of %d", count(b, "entry"), a))
 	}
@@ -43,17 +47,7 @@ func (d *differ) overlay() {
 	if !d.bothMounts() {
 		return
 	}
-	targets := func(v *View) []string {
-		var t []string
-		for _, m := range v.Mounts {
-			if m.FSType == "overlay" {
-				t = append(t, m.Target)
-			}
-		}
-		sort.Strings(t)
-		return t
-	}
-	a, b := targets(d.a), targets(d.b)
+	a, b := overlays(d.a), overlays(d.b)
 	if added := minus(b, a); len(added) > 0 {
 		d.add("overlays added", count(len(a), "overlay"), count(len(b), "overlay"),
 			fmt.Sprintf("%s %s an overlay: what is written goes to a layer above, the folder below stays as it is", list(added), isAre(len(added))))
@@ -62,6 +56,18 @@ func (d *differ) overlay() {
 		d.add("overlays removed", count(len(a), "overlay"), count(len(b), "overlay"),
 			fmt.Sprintf("%s %s no overlay any more", list(gone), isAre(len(gone))))
 	}
+}
+
+// overlays returns the mount points of overlays.
+func overlays(v *View) []string {
+	var targets []string
+	for _, m := range v.Mounts {
+		if m.FSType == "overlay" {
+			targets = append(targets, m.Target)
+		}
+	}
+	sort.Strings(targets)
+	return targets
 }
 
 func (d *differ) proc() {
@@ -120,12 +126,27 @@ func (d *differ) at(target string) {
 	}
 	switch {
 	case mountB == nil:
-		d.add(target, a, b, "nothing is mounted at "+target+" instead of "+a)
+		d.add(target, a, b, target+" is a folder of "+holder(d.b, target)+" instead of "+a)
 	case mountA == nil:
 		d.add(target, a, b, target+" is "+b+" where nothing was mounted")
 	default:
 		d.add(target, a, b, target+" is "+b+" instead of "+a)
 	}
+}
+
+// holder returns in words the mount that a place without one of its own lies
+// in: "the tmpfs at /".
+func holder(v *View, target string) string {
+	for target != "/" {
+		target = target[:max(strings.LastIndexByte(target, '/'), 0)]
+		if target == "" {
+			target = "/"
+		}
+		if m := v.MountAt(target); m != nil {
+			return "the " + m.FSType + " at " + target
+		}
+	}
+	return "what lies at /"
 }
 
 // describeMount returns the type of a mount in words: "a read-only tmpfs".
@@ -174,7 +195,10 @@ func (d *differ) root() {
 		return
 	}
 	d.at("/")
-	a, b := ordinary(d.a), ordinary(d.b)
+	// A bind in one view where the other has an overlay is the step overlay's.
+	told := append(overlays(d.a), overlays(d.b)...)
+	ofA, ofB := ordinary(d.a, told), ordinary(d.b, told)
+	a, b := targets(ofA), targets(ofB)
 	if gone := minus(a, b); len(gone) > 0 {
 		d.add("mounts removed", count(len(a), "mount"), count(len(b), "mount"),
 			fmt.Sprintf("%s of the first view %s gone: %s", count(len(gone), "mount"), isAre(len(gone)), list(gone)))
@@ -183,33 +207,83 @@ func (d *differ) root() {
 		d.add("mounts added", count(len(a), "mount"), count(len(b), "mount"),
 			fmt.Sprintf("%s %s new: %s", count(len(added), "mount"), isAre(len(added)), list(added)))
 	}
-	writableA, writableB := writable(d.a), writable(d.b)
+	writableA, writableB := writable(ofA), writable(ofB)
 	if writableA != writableB {
-		d.add("writable mounts", fmt.Sprintf("%d of %d", writableA, len(d.a.Mounts)), fmt.Sprintf("%d of %d", writableB, len(d.b.Mounts)),
-			fmt.Sprintf("%d of %s can be written instead of %d of %d", writableB, count(len(d.b.Mounts), "mount"), writableA, len(d.a.Mounts)))
+		d.add("writable mounts", fmt.Sprintf("%d of %d", writableA, len(ofA)), fmt.Sprintf("%d of %d", writableB, len(ofB)),
+			fmt.Sprintf("beside those of /proc, /dev and overlays, %d of %s can be written instead of %d of %d",
+				writableB, count(len(ofB), "mount"), writableA, len(ofA)))
 	}
 }
 
-// ordinary returns the mount points that no step but root answers for.
-func ordinary(v *View) []string {
-	var targets []string
-	for _, m := range v.Mounts {
+// ownFile returns the step because of which a process has a file of /etc of its
+// own: its host's name, or what the network says of names. It is "" for other
+// places.
+func ownFile(target string) string {
+	switch target {
+	case "/etc/hostname":
+		return "uts"
+	case "/etc/hosts", "/etc/resolv.conf":
+		return "net"
+	}
+	return ""
+}
+
+// files tells which files of /etc are the process's own as the step has it.
+func (d *differ) files() {
+	if !d.bothMounts() {
+		return
+	}
+	own := func(v *View) []string {
+		var names []string
+		for i := range v.Mounts {
+			if t := v.Mounts[i].Target; ownFile(t) == d.step {
+				names = append(names, t)
+			}
+		}
+		sort.Strings(names)
+		return minus(names, nil)
+	}
+	a, b := own(d.a), own(d.b)
+	if added := minus(b, a); len(added) > 0 {
+		d.add("files of its own", list(a), list(b), fmt.Sprintf("%s %s mounted over the host's", list(added), isAre(len(added))))
+	}
+	if gone := minus(a, b); len(gone) > 0 {
+		d.add("files of the host", list(a), list(b), fmt.Sprintf("nothing is mounted over %s any more", list(gone)))
+	}
+}
+
+// ordinary returns the mounts that no step but root answers for, the topmost
+// at each place: not those of /proc, /dev and overlays, nor the files of other
+// steps, nor what lies at one of the places that are told already.
+func ordinary(v *View, told []string) []*Mount {
+	var mounts []*Mount
+	for i := range v.Mounts {
+		m := &v.Mounts[i]
 		switch {
-		case m.Target == "/", m.FSType == "overlay":
+		case m.Target == "/", contains(told, m.Target), ownFile(m.Target) != "":
 		case m.Target == "/proc", strings.HasPrefix(m.Target, "/proc/"):
 		case m.Target == "/dev", strings.HasPrefix(m.Target, "/dev/"):
-		default:
-			targets = append(targets, m.Target)
+		case v.MountAt(m.Target) == m:
+			mounts = append(mounts, m)
 		}
 	}
-	sort.Strings(targets)
-	return minus(targets, nil)
+	return mounts
 }
 
-func writable(v *View) int {
+// targets returns the mount points in the order of their names.
+func targets(mounts []*Mount) []string {
+	names := make([]string, 0, len(mounts))
+	for _, m := range mounts {
+		names = append(names, m.Target)
+	}
+	sort.Strings(names)
+	return names
+}
+
+func writable(mounts []*Mount) int {
 	n := 0
-	for i := range v.Mounts {
-		if !v.Mounts[i].ReadOnly {
+	for _, m := range mounts {
+		if !m.ReadOnly {
 			n++
 		}
 	}

@@ -14,6 +14,7 @@ func (d *differ) uts() {
 	if d.a.Hostname != "" && d.b.Hostname != "" && d.a.Hostname != d.b.Hostname {
 		d.add("hostname", d.a.Hostname, d.b.Hostname, "the hostname is "+d.b.Hostname+" instead of "+d.a.Hostname)
 	}
+	d.files()
 }
 
 func (d *differ) ipc() {
@@ -39,6 +40,7 @@ func (d *differ) net() {
 			d.add("addresses", list(a), list(b), sentence)
 		}
 	}
+	d.files()
 }
 
 func interfaceNames(v *View) []string {

@@ -131,7 +131,7 @@ func TestDiffOfHostAndSandbox(t *testing.T) {
 		"root: / is a read-only tmpfs instead of an ext4",
 		"root: 1 mount of the first view is gone: /home",
 		"root: 1 mount is new: /usr",
-		"root: 3 of 7 mounts can be written instead of 4 of 4",
+		"root: beside those of /proc, /dev and overlays, 0 of 1 mount can be written instead of 1 of 1",
 		"session: the process is in a session of its own, out of reach of the caller's terminal and its signals",
 		"session: the process leads its session",
 		"session: the process has no controlling terminal instead of pts/3",
@@ -225,7 +225,27 @@ func TestDiffOneThing(t *testing.T) {
 		{func(v *View) { v.Capabilities.Effective = []string{"CAP_NET_RAW"} }, "caps: 1 effective capability is new: CAP_NET_RAW"},
 		{func(v *View) { v.Capabilities.Effective = CapabilityNames(1<<41 - 1) }, "caps: all 41 effective capabilities are there instead of none"},
 		{func(v *View) { v.Seccomp.Filters = 2 }, "seccomp: seccomp: 2 filters instead of 1 filter"},
-		{func(v *View) { v.Mounts[3].ReadOnly = true }, "proc: /proc is a read-only proc instead of a proc; root: 2 of 7 mounts can be written instead of 3 of 7"},
+		{func(v *View) { v.Mounts[3].ReadOnly = true }, "proc: /proc is a read-only proc instead of a proc"},
+		{func(v *View) { v.Mounts[1].ReadOnly = false }, "root: beside those of /proc, /dev and overlays, 1 of 1 mount can be written instead of 0 of 1"},
+		{
+			func(v *View) { v.Mounts = append(v.Mounts[:5:5], v.Mounts[6]) },
+			"dev: /dev is a folder of the tmpfs at / instead of a read-only tmpfs",
+		},
+		{func(v *View) { v.Mounts[2].FSType = "ext4" }, "overlay: /work is no overlay any more"},
+		{
+			func(v *View) { v.Mounts = append(v.Mounts, Mount{Target: "/etc/hostname", FSType: "tmpfs"}) },
+			"uts: /etc/hostname is mounted over the host's",
+		},
+		{
+			func(v *View) {
+				v.Mounts = append(v.Mounts, Mount{Target: "/etc/resolv.conf", FSType: "tmpfs"}, Mount{Target: "/etc/hosts", FSType: "tmpfs"})
+			},
+			"net: /etc/hosts and /etc/resolv.conf are mounted over the host's",
+		},
+		{
+			func(v *View) { v.Mounts = append(v.Mounts, Mount{Target: "/srv", FSType: "tmpfs", ReadOnly: true}) },
+			"root: 1 mount is new: /srv",
+		},
 		{func(v *View) { v.Processes = []Process{} }, "proc: the process sees no process at all instead of 3: its /proc is empty or missing"},
 		{func(v *View) { v.Root = "/srv/root" }, "root: the root folder is /srv/root instead of /, seen from outside"},
 		{func(v *View) { v.OOMScoreAdj = 500 }, "rlimits: when memory runs out the process is killed earlier: oom_score_adj is 500 instead of 0"},
