@@ -55,6 +55,11 @@ func parseError(err error, args []string) error {
 			tip = strings.Trim(strings.TrimSpace(cut), ",; ") + " " + after
 		}
 	}
+	// kong's way to say that the line ended, or that a flag stands where a value
+	// should: "--timeout: expected string value but got …".
+	if flag, _, ok := strings.Cut(msg, ": expected "); ok && strings.HasPrefix(flag, "-") {
+		return &usageError{msg: flag + " needs a value after it"}
+	}
 	name, unknown := strings.CutPrefix(msg, "unknown flag ")
 	if !unknown {
 		return &usageError{msg: msg, hint: tip}

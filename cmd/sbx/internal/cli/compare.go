@@ -288,8 +288,22 @@ func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right 
 	if c.Profile == profile {
 		return advice{}
 	}
-	flags := c.RunFlags
+	flags, words := c.RunFlags, []string{"--profile", profile}
 	flags.Profile = profile
+	if slices.Contains(steps, "caps") {
+		// The profile keeps every capability, with the step as without it.
+		var skip []string
+		for _, name := range []string{"landlock", "seccomp"} {
+			if !slices.Contains(steps, name) {
+				skip = append(skip, name)
+			}
+		}
+		words = []string{"-u", "0"}
+		if len(skip) > 0 {
+			words = append(words, "--skip", strings.Join(skip, ","))
+		}
+		flags.Profile, flags.User, flags.Skip = c.Profile, "0", append(slices.Clone(c.Skip), skip...)
+	}
 	open, _, err := flags.Spec(spec.Args)
 	if err != nil {
 		return advice{}
@@ -305,13 +319,18 @@ func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right 
 	if again[0].code() == again[1].code() && bytes.Equal(again[0].output, again[1].output) {
 		return advice{}
 	}
+	all := []string{"caps", "landlock", "seccomp"}
+	refusing := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !slices.Contains(steps, name) })
 	refuse := []string{}
-	for _, name := range []string{"caps", "landlock", "seccomp"} {
+	for _, name := range all {
 		if right.spec.Skips(name) || slices.Contains(steps, name) {
 			continue
 		}
 		// This one step as it was, everything else open: who refuses alone?
 		alone := &side{spec: withSteps(open, steps)}
+		if len(refusing) > 0 {
+			alone.spec, _ = withoutSteps(alone.spec, refusing) // or they would refuse each time
+		}
 		if name == "caps" {
 			alone.spec.CapAdd = spec.CapAdd
 		} else {
@@ -329,9 +348,13 @@ func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right 
 	default:
 		because = sentence(refuse) + " refuse it too"
 	}
+	does := " alone does is seen with"
+	if len(steps) > 1 {
+		does = " alone do is seen with"
+	}
 	return advice{
-		"both sides agree because " + because + ". What " + sentence(steps) + " alone does is seen with",
-		"sbx compare " + strings.Join(steps, ",") + " --profile " + profile + " -- " + shellLine(spec.Args),
+		"both sides agree because " + because + ". What " + sentence(steps) + does,
+		"sbx compare " + strings.Join(steps, ",") + " " + strings.Join(words, " ") + " -- " + shellLine(spec.Args),
 	}
 }
 

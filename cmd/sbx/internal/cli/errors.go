@@ -44,6 +44,10 @@ func flagOf(field string) string {
 		return "-u"
 	case "User", "User.UIDMap":
 		return "--uid-map"
+	case "User.Unmapped":
+		return "--uid-map none"
+	case "User.Auto":
+		return "--uid-map auto"
 	case "User.GIDMap":
 		return "--gid-map"
 	case "Rootfs":

@@ -54,6 +54,9 @@ func (e *explainCommand) run(c *call) error {
 		if len(words) == 0 && !e.JSON && e.As == "" {
 			return e.list()
 		}
+		if err := e.mistyped(c, words); err != nil {
+			return err
+		}
 	}
 	if len(words) == 0 {
 		words = []string{"true"}
@@ -109,6 +112,28 @@ func (e *explainCommand) pages(c *call) ([]string, error) {
 	}
 	*e = *again
 	return steps, nil
+}
+
+// mistyped says that a first word without a -- is neither a step nor a program
+// of the host: the plan of a program that is not there tells nothing.
+func (e *explainCommand) mistyped(c *call, words []string) error {
+	if c.dashed || len(words) == 0 || e.Rootfs != "" || strings.Contains(words[0], "/") {
+		return nil
+	}
+	for dir := range strings.SplitSeq(os.Getenv("PATH"), ":") {
+		if unix.Access(dir+"/"+words[0], unix.X_OK) == nil {
+			return nil
+		}
+	}
+	name := words[0]
+	if len(words) > 1 && sandbox.LookupStep(name) != nil {
+		return namedStep(words[1])
+	}
+	tip := "sbx explain lists the steps; sbx explain -- " + shellLine(words) + " prints the plan all the same"
+	if near := nearest(name, sandbox.StepNames()); near != "" {
+		tip = "did you mean " + near + "?"
+	}
+	return &usageError{msg: quoted(name) + " is neither a step nor a program on PATH", hint: tip}
 }
 
 // list prints the steps in the order of the plan.

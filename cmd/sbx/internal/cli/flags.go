@@ -147,7 +147,7 @@ func (f *RunFlags) setFiles(s *sandbox.Spec) error {
 	if f.LayerSize != "" {
 		n, err := parseSize(f.LayerSize)
 		if err != nil {
-			return &usageError{msg: "--layer-size " + f.LayerSize + ": " + err.Error()}
+			return &usageError{msg: "--layer-size: " + err.Error()}
 		}
 		s.LayerSize = n
 	}
@@ -238,6 +238,9 @@ func (f *RunFlags) setEnvironment(s *sandbox.Spec) error {
 			if line == "" || line[0] == '#' {
 				continue
 			}
+			if key, _, _ := strings.Cut(line, "="); strings.ContainsAny(key, " \t") {
+				return &usageError{msg: "--env-file " + name + ": " + quoted(line) + " is not K=V: a name holds no space"}
+			}
 			s.Env = append(s.Env, line)
 		}
 	}
@@ -246,7 +249,7 @@ func (f *RunFlags) setEnvironment(s *sandbox.Spec) error {
 	if f.Boottime != "" {
 		d, err := parseDuration(f.Boottime)
 		if err != nil {
-			return &usageError{msg: "--boottime-offset " + f.Boottime + ": " + err.Error()}
+			return &usageError{msg: "--boottime-offset: " + err.Error()}
 		}
 		s.BootOffset = int64(d.Seconds())
 		s.MonotonicOffset = s.BootOffset

@@ -17,7 +17,7 @@ func (f *RunFlags) setLimits(s *sandbox.Spec) error {
 			err = errors.New("must be more than nothing")
 		}
 		if err != nil {
-			return &usageError{msg: "--timeout " + f.Timeout + ": " + err.Error()}
+			return &usageError{msg: "--timeout: " + err.Error()}
 		}
 		s.Timeout = d
 	}
@@ -27,7 +27,7 @@ func (f *RunFlags) setLimits(s *sandbox.Spec) error {
 			err = errors.New("must be more than nothing")
 		}
 		if err != nil {
-			return &usageError{msg: "--cpu-time " + f.CPUTime + ": " + err.Error()}
+			return &usageError{msg: "--cpu-time: " + err.Error()}
 		}
 		// The kernel counts whole seconds, sends SIGXCPU at the soft limit and
 		// SIGKILL at the hard one (getrlimit(2)).
@@ -99,7 +99,7 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, errors.New("is no time, such as 10s, 500ms or 1m30s")
+		return 0, errors.New(quoted(text) + " is no time, such as 10s, 500ms or 1m30s")
 	}
 	return d, nil
 }
@@ -107,7 +107,7 @@ func parseDuration(text string) (time.Duration, error) {
 // parseSize reads a number of bytes; k, m, g and t are powers of 1024, as
 // docker has them.
 func parseSize(text string) (int64, error) {
-	bad := errors.New("is no size, such as 64m or 2g")
+	bad := errors.New(quoted(text) + " is no size, such as 64m or 2g")
 	t := strings.TrimSuffix(strings.ToLower(text), "b")
 	shift := 0
 	if t != "" {

@@ -26,7 +26,15 @@ func (f *RunFlags) setSteps(s sandbox.Spec, fromProfile []string) (sandbox.Spec,
 		skip, pulled := sandbox.Only(append(slices.Clone(f.Only), f.With...))
 		many = append(slices.Clone(many), skip...)
 		if len(pulled) > 0 {
-			notes = append(notes, "also took "+strings.Join(pulled, ", ")+": "+needing(f.Only, pulled)+" cannot be made without")
+			they := "it"
+			if len(pulled) > 1 {
+				they = "them"
+			}
+			who, need := needing(f.Only, pulled), " needs "
+			if len(who) > 1 {
+				need = " need "
+			}
+			notes = append(notes, "also took "+strings.Join(pulled, ", ")+": "+sentence(who)+need+they)
 		}
 	}
 	for _, list := range [][]string{many, asked} {
@@ -75,14 +83,14 @@ func checkStep(flag, name string) error {
 }
 
 // needing are those of the names that need one of the pulled steps.
-func needing(names, pulled []string) string {
+func needing(names, pulled []string) []string {
 	var out []string
 	for _, n := range names {
 		if s := sandbox.LookupStep(n); slices.ContainsFunc(pulled, s.Requires) {
 			out = append(out, n)
 		}
 	}
-	return strings.Join(out, ", ")
+	return out
 }
 
 // missingFor are the steps that the named one needs and that are skipped.
