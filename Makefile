@@ -19,7 +19,7 @@ endif
 
 .NOTPARALLEL:
 
-.PHONY: build demo test lint fmt race fuzz bench cover install clean setup vet nocgo bin/sbx $(SIBLINGS)
+.PHONY: build demo test lint fmt race fuzz bench cover install dist dist-check clean setup vet nocgo bin/sbx $(SIBLINGS)
 
 build: bin/sbx $(SIBLINGS)
 
@@ -75,5 +75,13 @@ fmt:
 install: build
 	scripts/install '$(DESTDIR)$(PREFIX)'
 
+# What is published of the last commit, below dist/.
+dist:
+	scripts/dist
+
+# Installs the .deb in a Debian of its own; needs root and mmdebstrap.
+dist-check:
+	scripts/dist-check
+
 clean:
-	rm -rf bin cover.out
+	rm -rf bin dist cover.out
