@@ -55,6 +55,8 @@ var causes = [...]func(*clues) string{
 	(*clues).oldKernel,
 	(*clues).appArmor,
 	(*clues).unmapped,
+	(*clues).outsideMap,
+	(*clues).noProc,
 	(*clues).chrooted,
 	(*clues).processLimit,
 	(*clues).noFullProc,
@@ -261,6 +263,33 @@ func (k *clues) unmapped() string {
 		}
 	}
 	return ""
+}
+
+// outsideMap: setresuid(2) and setresgid(2) answer EINVAL for an id that the
+// map has no line for. It is the plan that asks for the id, so nothing has to
+// be looked at.
+func (k *clues) outsideMap() string {
+	if !k.is(unix.EINVAL) {
+		return ""
+	}
+	what, flag, file := "", "", ""
+	switch k.call {
+	case "setresuid":
+		what, flag, file = "uid", "-u UID", "--uid-map"
+	case "setresgid", "setgroups":
+		what, flag, file = "gid", "-u UID:GID", "--gid-map"
+	default:
+		return ""
+	}
+	return "the " + what + " that CMD is to have is not inside the map of " + file + ": choose one that is (" + flag + "), or add a line for it"
+}
+
+// noProc: the launcher's own /proc is where a child writes its id maps.
+func (k *clues) noProc() string {
+	if k.call != "openat" || !k.is(unix.ENOENT) || !strings.HasPrefix(k.path(0), "/proc/self/") || k.host.Lstat("/proc/self").exists() {
+		return ""
+	}
+	return "/proc is not mounted here, and a user namespace is set up through it: mount it, or in an outer sandbox do not hide it"
 }
 
 // inMap says whether an id is inside one of the lines of uid_map or gid_map.

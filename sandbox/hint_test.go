@@ -290,6 +290,28 @@ func TestHintOfHostsThatCannotBeImitated(t *testing.T) {
 	}
 }
 
+// TestHintOfAnIDOutsideTheMap: what the launcher is to become is the caller's
+// own id, where nothing else is asked for.
+func TestHintOfAnIDOutsideTheMap(t *testing.T) {
+	for call, want := range map[string]string{"setresuid(7, 7, 7)": "the uid that CMD is to have is not inside", "setresgid(7, 7, 7)": "the gid that CMD is to have is not inside"} {
+		e := Error{Step: "user", Call: call, Errno: unix.EINVAL}
+		_ = (&Cmd{Features: &Features{Host: files{}}}).explain(&e)
+		wantIn(t, e.Hint, want)
+	}
+}
+
+// TestHintOfNoProc: a launcher without /proc cannot write the maps.
+func TestHintOfNoProc(t *testing.T) {
+	e := Error{Step: "user", Call: `openat(AT_FDCWD, "/proc/self/uid_map", O_WRONLY|O_CLOEXEC)`, Errno: unix.ENOENT}
+	_ = (&Cmd{Features: &Features{Host: files{}}}).explain(&e)
+	wantIn(t, e.Hint, "/proc is not mounted here")
+	e.Hint = ""
+	_ = (&Cmd{}).explain(&e)
+	if e.Hint != "" {
+		t.Errorf("with a /proc there still is a hint: %s", e.Hint)
+	}
+}
+
 func TestHintOfOverlays(t *testing.T) {
 	t.Run("a folder that holds a mount", func(t *testing.T) {
 		c := Command("/bin/true")
