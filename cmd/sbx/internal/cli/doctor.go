@@ -124,7 +124,7 @@ func (d *diagnosis) print(f *os.File) error {
 			if detail == "" && len(t.Needed) > 0 {
 				detail = "with " + strings.Join(t.Needed, ", ")
 			}
-		} else if t.State == sandbox.Fails && t.Blamed == t.Step {
+		} else if t.State == sandbox.Fails && (t.Blamed == t.Step || sandbox.LookupStep(t.Blamed) == nil) {
 			detail = brief(t.Detail)
 		}
 		rows = append(rows, []cell{{t.Step, "1"}, {t.State, stateColor(t.State)}, {milliseconds(t.Took), "2"}, {visible(detail), code}})

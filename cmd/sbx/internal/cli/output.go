@@ -67,6 +67,10 @@ func conclude(verb string, err error) int {
 // say prints one line for the user on stderr: stdout belongs to CMD.
 func say(msg string) {
 	s := styleOf(os.Stderr)
+	if cols := width(os.Stderr) - len("sbx: "); columns(msg) > cols && isTerminal(os.Stderr) {
+		// A hint stays in one line, so that its command can be copied.
+		msg = strings.Join(wrap(msg, cols), "\n     ")
+	}
 	message(s, s.bold("sbx:"), msg)
 }
 

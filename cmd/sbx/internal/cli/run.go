@@ -124,6 +124,8 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 	err := cmd.Wait()
 	s.end()
 	term.drain(cmd)
+	var exit *sandbox.ExitError
+	s.seen.conclude(errors.As(err, &exit) && exit.Verdict == sandbox.VerdictExited)
 	return err
 }
 

@@ -39,6 +39,7 @@ type session struct {
 	signals chan os.Signal
 	done    chan struct{}
 	begun   bool
+	seen    *evidence   // nil until CMD has lasted
 	asked   []time.Time // when CMD was asked to end
 	// stopping says that a SIGTSTP is that of suspend itself: sbx is in the
 	// group that it goes to.
@@ -57,6 +58,7 @@ func newSession(cmd *sandbox.Cmd, term *terminal) *session {
 func (s *session) begin() {
 	s.begun = true
 	defer release()
+	s.seen = gather(s.cmd)
 	signal.Notify(s.signals, forwarded...)
 	go func() {
 		defer s.term.restoreOnPanic()

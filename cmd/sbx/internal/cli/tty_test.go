@@ -283,6 +283,28 @@ func TestTerminalPatience(t *testing.T) {
 	s.awaitRaw(false)
 }
 
+// TestTerminalOffline: who looks on while CMD waits for a network is told soon
+// that there is none, and once.
+func TestTerminalOffline(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("no python3")
+	}
+	s := open(t, sbxPath(t), "run", "python3", "-c",
+		"import socket; socket.socket().connect_ex(('192.0.2.1', 80)); input('waiting'); raise SystemExit(4)")
+	s.await("waiting")
+	s.await("sbx: CMD tried the network, which it does not have\r\n")
+	s.await("hint: ")
+	s.typed("\r")
+	if code := s.awaitEnd(); code != 4 {
+		t.Errorf("exit code %d, want 4", code)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := bytes.Count(s.seen, []byte("tried the network")); n != 1 {
+		t.Errorf("told %d times:\n%s", n, s.seen)
+	}
+}
+
 // TestNothingLeft: whatever signal ends sbx, and whenever, nothing of the
 // sandbox lives on.
 func TestNothingLeft(t *testing.T) {
