@@ -133,4 +133,9 @@ func roff(text string) string {
 	return text
 }
 
-func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+func upperFirst(text string) string {
+	if first, _, _ := strings.Cut(text, " "); strings.Contains(first, "_") {
+		return text // the name of a system call, or of something of the kernel's
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
