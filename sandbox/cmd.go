@@ -31,7 +31,7 @@ type Cmd struct {
 	// ExtraFiles become descriptors 3 and up.
 	ExtraFiles []*os.File
 
-	// Trace, when not nil, gets an Event for each call of the plan, and one
+	// Trace, when not nil, gets an Event for clone3 and each call of the plan, and one
 	// when CMD has been executed but has not run an instruction yet: the
 	// sandbox waits until Trace returns, so that it can be looked at. Events
 	// come in order, on one goroutine at a time. It costs about a millisecond.
@@ -77,6 +77,8 @@ type Cmd struct {
 	program  *rawfork.Program
 	tracing  sync.Mutex // held while Trace runs
 	reported int        // calls that Trace has been told of
+	child    int        // what clone3 made, as far as Trace is concerned
+	cloning  time.Duration
 }
 
 // Event is one thing that happened while a sandbox was made.

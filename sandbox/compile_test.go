@@ -248,6 +248,35 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestGuards: what makes the host run code later stays read-only in a folder
+// that is shown for writing, unless it is named itself.
+func TestGuards(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		s, f := Spec{Args: []string{"true"}}, laptop()
+		s.Mounts = []Mount{{Kind: BindRW, Source: "/home/ada/project", Target: "/w"}}
+		f.Host.(machine)["/home/ada/project/.git/hooks"] = File{Mode: unix.S_IFDIR, UID: 1000}
+		f.Host.(machine)["/home/ada/project/.envrc"] = File{Mode: unix.S_IFREG, UID: 1000}
+		if named {
+			s.Mounts = append(s.Mounts, Mount{Kind: BindRW, Source: "/home/ada/project/.envrc", Target: "/w/.envrc"})
+		}
+		p, err := Compile(&s, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]string{}
+		for _, e := range p.Shown {
+			kinds[e.Target] = e.Kind
+		}
+		want := BindRO
+		if named {
+			want = BindRW
+		}
+		if kinds["/w"] != BindRW || kinds["/w/.git/hooks"] != BindRO || kinds["/w/.envrc"] != want {
+			t.Errorf("named %v: %v", named, kinds)
+		}
+	}
+}
+
 // TestCompileErrors: what cannot be is said before anything runs, with the
 // field and the reason.
 func TestCompileErrors(t *testing.T) {

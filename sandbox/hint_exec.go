@@ -326,9 +326,12 @@ func elfInterpreter(head []byte) string {
 	}
 	le := binary.LittleEndian
 	at, size, count := le.Uint64(head[32:]), uint64(le.Uint16(head[54:])), uint64(le.Uint16(head[56:]))
+	if size < 56 || at > uint64(len(head)) {
+		return ""
+	}
 	for i := range count {
-		h := at + i*size
-		if size < 56 || h < at || h+56 > uint64(len(head)) {
+		h := at + i*size // no overflow: at is small, the others are 16 bits wide
+		if h+56 > uint64(len(head)) {
 			return ""
 		}
 		const ptInterp = 3

@@ -189,6 +189,12 @@ func (c *Cmd) launch() error {
 		program.Started = c.attend
 	}
 	c.started = time.Now()
+	if program.Trace {
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err == nil { // the clock of the child
+			c.cloning = time.Duration(now.Nano())
+		}
+	}
 	child, err := onLastingThread(program.Launch)
 	runtime.KeepAlive(c.files)
 	if c.ends[1] >= 0 {

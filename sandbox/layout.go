@@ -107,11 +107,10 @@ func (c *compiler) layout() error {
 				continue
 			}
 		}
-		if i := c.find(e.target); i >= 0 {
-			c.entries[i] = e
-			continue
+		c.replace(e)
+		if m.Kind == BindRW && !e.file {
+			c.guard(e)
 		}
-		c.addEntry(e)
 	}
 	if err := c.order(); err != nil {
 		return err
@@ -122,6 +121,27 @@ func (c *compiler) layout() error {
 
 func (c *compiler) addEntry(e entry) {
 	c.entries = append(c.entries, e)
+}
+
+// guarded are paths in a project that make the host run code later: who writes
+// there from inside has left the sandbox by tomorrow.
+var guarded = []string{
+	".git/hooks", ".git/config", ".envrc", ".vscode", ".idea",
+	".profile", ".bash_profile", ".bashrc", ".zshenv", ".zprofile", ".zshrc", ".config/fish",
+}
+
+// guard keeps the guarded paths of a folder that is shown for writing read-only,
+// where they are there, unless the spec names them themselves.
+func (c *compiler) guard(e entry) {
+	for _, name := range guarded {
+		source, target := path.Join(e.source, name), path.Join(e.target, name)
+		f := c.feat.Host.Lstat(source)
+		named := slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool { return path.Clean(m.Target) == target })
+		if named || !f.exists() || f.isLink() {
+			continue
+		}
+		c.replace(entry{kind: BindRO, source: source, target: target, file: !f.isDir(), why: "makes the host run code"})
+	}
 }
 
 func (c *compiler) find(target string) int {

@@ -10,6 +10,7 @@ import (
 // attend does what the launcher has to do while the child works: answer its
 // pauses, and report its calls as they happen.
 func (c *Cmd) attend(pid int, done <-chan struct{}) {
+	c.child = pid
 	// The child has its own copy now; while ours is open, a child that fails
 	// would leave no end of file.
 	unix.Close(c.ends[1])
@@ -44,12 +45,19 @@ func (c *Cmd) reportCalls() {
 	c.tracing.Lock()
 	defer c.tracing.Unlock()
 	timings := c.program.Timings()
+	if c.reported == 0 && len(timings) > 0 && timings[0].Returned() {
+		// clone3's time ends for the child where its first call begins.
+		c.Trace(Event{
+			Kind: EventCall, Step: "launch", Call: c.plan.Clone(), Result: int64(c.child),
+			Took: time.Duration(timings[0].Start.Nano()) - c.cloning,
+		})
+	}
 	for ; c.reported < len(timings) && timings[c.reported].Returned(); c.reported++ {
 		t, n := &timings[c.reported], c.reported
 		start := time.Duration(t.Start.Nano())
 		c.Trace(Event{
 			Kind: EventCall, Step: c.plan.Calls[n].Step, Call: c.plan.Text(n), Result: t.Result,
-			Start: start - time.Duration(timings[0].Start.Nano()), Took: time.Duration(t.End.Nano()) - start,
+			Start: start - c.cloning, Took: time.Duration(t.End.Nano()) - start,
 		})
 	}
 }

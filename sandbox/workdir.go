@@ -37,7 +37,7 @@ func (c *compiler) workingFolder() error {
 		shown = true
 	case c.private(dir):
 		if c.dir == "" {
-			c.note(dir + " is not shown, because it is or holds a home or is not a folder for files: CMD starts in an empty " + c.home + " (--cow " + dir + " shows it)")
+			c.note(c.notShown(dir))
 		}
 	default:
 		top := dir
@@ -60,6 +60,20 @@ func (c *compiler) workingFolder() error {
 		}
 	}
 	return nil
+}
+
+// notShown says why a folder is not shown, and what shows it where anything does.
+func (c *compiler) notShown(dir string) string {
+	start := "CMD starts in an empty " + c.home
+	switch {
+	case dir == "/":
+		return "/ is not shown as a whole: " + start
+	case slices.ContainsFunc(neverShown, func(n string) bool { return within(dir, n) }):
+		return dir + " is not shown, because what is there is made anew or hidden: " + start
+	case within(c.home, dir) && c.home != dir || within("/home", dir):
+		return dir + " is not shown, because it holds homes: " + start + " (--cow " + dir + " shows it)"
+	}
+	return dir + " is not shown, because it is a home: " + start + " (--cow " + dir + " shows it)"
 }
 
 // covered says whether a folder lies in one that is shown already and that an

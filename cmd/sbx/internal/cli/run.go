@@ -70,7 +70,7 @@ func (r *runCommand) run(c *call) error {
 	}
 	cmd := &sandbox.Cmd{Spec: spec, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	if r.Trace {
-		cmd.Trace = newTracer(os.Stderr, cmd).event
+		cmd.Trace = newTracer(os.Stderr).event
 	}
 	err = r.execute(cmd)
 	if werr := out.write(cmd, err); werr != nil {

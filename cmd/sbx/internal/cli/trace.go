@@ -18,7 +18,6 @@ type tracer struct {
 	f     *os.File
 	s     style
 	cols  int // 0 where lines are not broken
-	cmd   *sandbox.Cmd
 	step  string
 	calls int
 	total time.Duration
@@ -32,8 +31,8 @@ const (
 	traceIndent = traceStep + 1 + traceTime + 1 + traceResult + 1
 )
 
-func newTracer(f *os.File, cmd *sandbox.Cmd) *tracer {
-	t := &tracer{f: f, s: styleOf(f), cmd: cmd}
+func newTracer(f *os.File) *tracer {
+	t := &tracer{f: f, s: styleOf(f)}
 	if isTerminal(f) {
 		t.cols = max(width(f), traceIndent+30)
 	}
@@ -45,9 +44,7 @@ func (t *tracer) event(e sandbox.Event) {
 	var b strings.Builder
 	if t.step == "" {
 		b.WriteString(t.s.dim(t.line("STEP", "µs", "RESULT", "CALL")))
-		// The one call that is not the child's own: it makes the child.
-		b.WriteString(t.line("launch", "", "", t.cmd.Plan().Clone()))
-		t.step = "launch"
+		t.step = "STEP"
 	}
 	name := ""
 	if e.Step != t.step {
