@@ -18,12 +18,12 @@ type Result struct {
 	Step string `json:"step,omitempty"`
 	// Evidence is what the verdict was read from.
 	Evidence string        `json:"evidence,omitempty"`
-	Wall     time.Duration `json:"wallNanoseconds"`
-	User     time.Duration `json:"userNanoseconds"`   // CPU time of all waited-for processes
-	System   time.Duration `json:"systemNanoseconds"` // the same, in the kernel
-	MaxRSS   int64         `json:"maxRSS"`            // bytes, of the largest process
-	Skipped  []string      `json:"skipped,omitempty"` // steps that were off
-	Notes    []string      `json:"notes,omitempty"`   // what the plan had to tell
+	Wall     time.Duration `json:"wall_nanoseconds"`
+	User     time.Duration `json:"user_nanoseconds"`   // CPU time of all waited-for processes
+	System   time.Duration `json:"system_nanoseconds"` // the same, in the kernel
+	MaxRSS   int64         `json:"max_rss"`            // bytes, of the largest process
+	Skipped  []string      `json:"skipped,omitempty"`  // steps that were off
+	Notes    []string      `json:"notes,omitempty"`    // what the plan had to tell
 	Limits   []Limit       `json:"limits,omitempty"`
 	Changes  []Change      `json:"changes,omitempty"` // with Spec.Changes
 }
@@ -32,7 +32,7 @@ type Result struct {
 type Limit struct {
 	Name       string `json:"name"`
 	Requested  string `json:"requested"`
-	EnforcedBy string `json:"enforcedBy"` // "rlimit", "watchdog", "tmpfs" or "not_enforced"
+	EnforcedBy string `json:"enforced_by"` // "rlimit", "watchdog", "tmpfs" or "not_enforced"
 }
 
 // The verdicts.

@@ -45,11 +45,11 @@ type Spec struct {
 	Rootfs string `json:"rootfs,omitempty"`
 	// RootWith is how the root is changed: "" or "pivot_root", or "chroot",
 	// which a process with CAP_SYS_CHROOT can leave.
-	RootWith string `json:"rootWith,omitempty"`
+	RootWith string `json:"root_with,omitempty"`
 	// HideDir leaves the caller's working folder hidden.
-	HideDir bool `json:"hideDir,omitempty"`
+	HideDir bool `json:"hide_dir,omitempty"`
 	// OnlyDir shows the working folder alone, not the top of its git work tree.
-	OnlyDir bool `json:"onlyDir,omitempty"`
+	OnlyDir bool `json:"only_dir,omitempty"`
 	// Mounts are shown beside the default, in order of their targets' depth.
 	Mounts []Mount `json:"mounts,omitempty"`
 	// Upper is a folder on the host in which the upper layers are kept, made
@@ -60,21 +60,21 @@ type Spec struct {
 	Changes bool `json:"changes,omitempty"`
 	// LayerSize limits the tmpfs that holds what CMD writes, in bytes; 0 means
 	// half of the machine's memory.
-	LayerSize int64 `json:"layerSize,omitempty"`
+	LayerSize int64 `json:"layer_size,omitempty"`
 
 	// Net is the network: "" or "none" for a namespace with lo alone, "host"
 	// for the caller's.
 	Net string `json:"net,omitempty"`
 	// TCPConnect and TCPBind, when not nil, are the only TCP ports that CMD
 	// may connect to and listen on (Landlock, ABI 4).
-	TCPConnect []uint16 `json:"tcpConnect,omitempty"`
-	TCPBind    []uint16 `json:"tcpBind,omitempty"`
+	TCPConnect []uint16 `json:"tcp_connect,omitempty"`
+	TCPBind    []uint16 `json:"tcp_bind,omitempty"`
 
 	// CapAdd and CapDrop name capabilities, with or without "CAP_", in the
 	// sandbox's own user namespace. None is left without CapAdd; "ALL" means
 	// every one.
-	CapAdd  []string `json:"capAdd,omitempty"`
-	CapDrop []string `json:"capDrop,omitempty"`
+	CapAdd  []string `json:"cap_add,omitempty"`
+	CapDrop []string `json:"cap_drop,omitempty"`
 
 	// Rlimits are set in the sandbox, beside the defaults (see DefaultRlimits).
 	Rlimits []Rlimit `json:"rlimits,omitempty"`
@@ -89,16 +89,16 @@ type Spec struct {
 
 	// AllowNesting lets sandboxes be made inside: it opens the filter for it,
 	// max_user_namespaces, Landlock's path rules and the masks of /proc.
-	AllowNesting bool `json:"allowNesting,omitempty"`
+	AllowNesting bool `json:"allow_nesting,omitempty"`
 
 	// BootOffset and MonotonicOffset shift the clocks of the time namespace,
 	// in seconds. They need the step time.
-	BootOffset      int64 `json:"bootOffset,omitempty"`
-	MonotonicOffset int64 `json:"monotonicOffset,omitempty"`
+	BootOffset      int64 `json:"boot_offset,omitempty"`
+	MonotonicOffset int64 `json:"monotonic_offset,omitempty"`
 
 	// AsPID1 makes CMD itself the first process of the PID namespace. It then
 	// has to reap, and signals without a handler do not reach it.
-	AsPID1 bool `json:"asPid1,omitempty"`
+	AsPID1 bool `json:"as_pid_1,omitempty"`
 
 	// Terminal makes the terminal on descriptor 0 the controlling one of the
 	// sandbox's session.
@@ -112,8 +112,8 @@ type User struct {
 	GID *int `json:"gid,omitempty"` // nil means the caller's, or 0 where UID is 0
 	// UIDMap and GIDMap are the maps' lines. Empty means one line: User to
 	// the caller.
-	UIDMap []IDMap `json:"uidMap,omitempty"`
-	GIDMap []IDMap `json:"gidMap,omitempty"`
+	UIDMap []IDMap `json:"uid_map,omitempty"`
+	GIDMap []IDMap `json:"gid_map,omitempty"`
 	// Auto adds the caller's subordinate ranges (subuid(5)) around the line
 	// of the caller itself. newuidmap(1) and newgidmap(1) write the maps.
 	Auto bool `json:"auto,omitempty"`

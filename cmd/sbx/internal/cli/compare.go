@@ -380,7 +380,7 @@ func (s *side) json() sideJSON {
 type comparisonJSON struct {
 	Version     int              `json:"version"`
 	Steps       []string         `json:"steps"`
-	Also        []string         `json:"alsoSkipped"`
+	Also        []string         `json:"also_skipped"`
 	Without     sideJSON         `json:"without"`
 	With        sideJSON         `json:"with"`
 	Differences []observe.Change `json:"differences"`

@@ -15,7 +15,7 @@ type seen struct {
 	Step    string           `json:"step"`
 	Without string           `json:"without"` // in a few words; "" where no difference was seen
 	With    string           `json:"with"`
-	Also    []string         `json:"alsoSkipped"`
+	Also    []string         `json:"also_skipped"`
 	Changes []observe.Change `json:"differences"`
 	Error   string           `json:"error,omitempty"`
 }

@@ -148,10 +148,10 @@ type stepJSON struct {
 	Man      []string `json:"man"`
 	Watch    []string `json:"watch"`
 	Needs    []string `json:"needs"`
-	NeededBy []string `json:"neededBy"`
+	NeededBy []string `json:"needed_by"`
 	Kernel   string   `json:"kernel"`
-	Request  bool     `json:"onRequest,omitempty"`
-	Flags    string   `json:"cloneFlags,omitempty"`
+	Request  bool     `json:"on_request,omitempty"`
+	Flags    string   `json:"clone_flags,omitempty"`
 	Calls    []string `json:"calls"`
 	Try      string   `json:"try"`
 }
