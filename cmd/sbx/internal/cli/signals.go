@@ -127,8 +127,9 @@ func (s *session) forward(sig unix.Signal) {
 }
 
 // suspend stops sbx as its CMD was stopped, so that the caller's shell sees a
-// stopped job, and returns once that shell continues it. Where nobody could
-// continue it, CMD goes on at once.
+// stopped job, and returns once that shell continues it. Where nobody sits at a
+// terminal, or nobody could continue it, CMD goes on at once: a CMD that stops
+// itself must not stop the one who watches its limits.
 //
 // The rest of the process group, such as the script that called sbx, gets
 // SIGTSTP as from the terminal. sbx itself takes SIGSTOP: Go's handler stays in
@@ -137,7 +138,7 @@ func (s *session) forward(sig unix.Signal) {
 // gone on.
 func (s *session) suspend() {
 	s.term.cooked()
-	if continuable() {
+	if foreground() && continuable() {
 		s.stopping.Store(true)
 		runtime.LockOSThread()
 		_ = unix.Kill(0, unix.SIGTSTP)
@@ -147,6 +148,17 @@ func (s *session) suspend() {
 	}
 	s.term.raw()
 	s.forward(unix.SIGCONT)
+}
+
+// foreground says whether sbx is what its terminal is occupied with.
+func foreground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false // no terminal
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // continuable says whether the process group of sbx has a shell with job
