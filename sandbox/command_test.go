@@ -420,7 +420,10 @@ func TestTrace(t *testing.T) {
 			}
 			execs, calls := 0, 0
 			var last time.Duration
-			for _, e := range events {
+			if first := events[0]; first.Call != c.Plan().Clone() || first.Result <= 0 || first.Took <= 0 {
+				t.Errorf("the first event is %+v, not clone3", first)
+			}
+			for _, e := range events[1:] {
 				if e.Kind == sandbox.EventExec {
 					execs++
 					if e.Pid != c.Pid() {
