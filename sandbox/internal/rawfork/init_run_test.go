@@ -87,6 +87,7 @@ func TestInitTooLong(t *testing.T) {
 
 func TestInitStop(t *testing.T) {
 	r := shell("kill -STOP $$; kill -TSTP $$; exit 5")
+	r.opts.NewProcessGroup = true // SIGTSTP stops nobody in an orphaned group, as this test may be in
 	r.start(t)
 	p := r.started(t)
 	for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP} {
