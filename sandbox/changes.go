@@ -73,22 +73,40 @@ type walker struct {
 	made   []string
 }
 
+// pending is a folder of the layer that is still to be listed.
+type pending struct {
+	rel   string
+	below below
+}
+
+// below says what of the lower layer is under a folder of the upper one.
+type below uint8
+
+const (
+	nothingBelow below = iota // it is new, or stands in place of something else
+	mergedBelow               // overlayfs shows both layers
+	coveredBelow              // the lower folder was deleted, and this one made since
+)
+
 func (w *walker) walk(at int, name string) error {
 	top, err := unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "openat", Path: name, Err: err}
 	}
 	defer unix.Close(top)
-	pending := []string{"."}
-	for len(pending) > 0 {
-		rel := pending[len(pending)-1]
-		pending = pending[:len(pending)-1]
-		folders, err := w.folder(top, rel)
+	list := []pending{{rel: "."}}
+	if w.lower != "" {
+		list[0].below = mergedBelow
+	}
+	for len(list) > 0 {
+		next := list[len(list)-1]
+		list = list[:len(list)-1]
+		folders, err := w.folder(top, next)
 		if err != nil {
 			return err
 		}
 		slices.Reverse(folders)
-		pending = append(pending, folders...)
+		list = append(list, folders...)
 	}
 	return nil
 }
@@ -96,8 +114,8 @@ func (w *walker) walk(at int, name string) error {
 // folder lists one folder of the layer and returns the folders in it. One that
 // cannot be looked at, because CMD took away its own right to, or made it
 // deeper than a path can be, is told as a change itself and not entered.
-func (w *walker) folder(top int, rel string) ([]string, error) {
-	fd, err := unix.Openat2(top, rel, &unix.OpenHow{
+func (w *walker) folder(top int, at pending) ([]pending, error) {
+	fd, err := unix.Openat2(top, at.rel, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	})
@@ -106,59 +124,65 @@ func (w *walker) folder(top int, rel string) ([]string, error) {
 	case unix.EACCES, unix.ENAMETOOLONG, unix.ENOENT:
 		return nil, nil
 	default:
-		return nil, &os.PathError{Op: "openat2", Path: path.Join(w.target, rel), Err: err}
+		return nil, &os.PathError{Op: "openat2", Path: path.Join(w.target, at.rel), Err: err}
 	}
-	dir := os.NewFile(uintptr(fd), rel)
+	dir := os.NewFile(uintptr(fd), at.rel)
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
-	opaque := isOpaque(fd)
-	var folders []string
+	if at.below == mergedBelow && isOpaque(fd) {
+		at.below = coveredBelow
+	}
+	var folders []pending
 	for _, name := range names {
-		isDir, err := w.entry(fd, name, path.Join(rel, name), opaque)
+		isDir, below, err := w.entry(fd, name, path.Join(at.rel, name), at.below)
 		if err != nil {
 			return nil, err
 		}
 		if isDir {
-			folders = append(folders, path.Join(rel, name))
+			folders = append(folders, pending{path.Join(at.rel, name), below})
 		}
 	}
-	if opaque && w.lower != "" {
-		w.deletedBelow(rel, names)
+	if at.below == coveredBelow {
+		w.deletedBelow(at.rel, names)
 	}
 	return folders, nil
 }
 
-func (w *walker) entry(dir int, name, rel string, opaque bool) (isDir bool, err error) {
+// entry lists one name in a folder of the layer, and says what is under it if it
+// is a folder itself.
+func (w *walker) entry(dir int, name, rel string, around below) (isDir bool, under below, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return false, &os.PathError{Op: "fstatat", Path: path.Join(w.target, rel), Err: err}
+		return false, nothingBelow, &os.PathError{Op: "fstatat", Path: path.Join(w.target, rel), Err: err}
 	}
 	seen := path.Join("/", w.target, rel)
 	kind := st.Mode & unix.S_IFMT
 	isDir = kind == unix.S_IFDIR
 	if kind == unix.S_IFCHR && st.Rdev == 0 {
 		*w.out = append(*w.out, Change{Kind: Deleted, Path: seen, Memory: w.memory})
-		return false, nil
+		return false, nothingBelow, nil
 	}
 	change := Change{Kind: Added, Path: seen, Dir: isDir, Memory: w.memory}
 	if kind == unix.S_IFREG {
 		change.Size = st.Size
 	}
-	var below File
-	if w.lower != "" && !opaque {
-		if below = (osHost{}).Lstat(path.Join(w.lower, rel)); below.exists() {
+	if around != nothingBelow { // and so no link is on the way to what is below
+		if lower := (osHost{}).Lstat(path.Join(w.lower, rel)); lower.exists() {
 			change.Kind = Modified
+			if isDir && lower.isDir() {
+				under = around
+			}
 		}
 	}
 	// A folder in the upper layer only says that something in it changed.
-	if !(isDir && below.isDir()) && !slices.Contains(w.made, seen) {
+	if under == nothingBelow && !slices.Contains(w.made, seen) {
 		*w.out = append(*w.out, change)
 	}
-	return isDir, nil
+	return isDir, under, nil
 }
 
 // deletedBelow lists what a folder that hides all below it no longer shows.
@@ -168,7 +192,7 @@ func (w *walker) deletedBelow(rel string, kept []string) {
 		return // the lower folder is not there: nothing is hidden
 	}
 	for _, n := range names {
-		if !slices.Contains(kept, n) {
+		if _, found := slices.BinarySearch(kept, n); !found {
 			*w.out = append(*w.out, Change{Kind: Deleted, Path: path.Join(w.target, rel, n)})
 		}
 	}

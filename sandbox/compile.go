@@ -25,8 +25,9 @@ type compiler struct {
 	based    bool   // the tmpfs is mounted there
 	root     string // the new root as a path of the old one; "" when it stays
 	home     string
-	realHome string   // home without symbolic links, once it was asked for
+	realHome string   // home without symbolic links; "" where there is none
 	path     []string // folders of PATH that exist inside
+	points   []string // the host's mount points, once they were asked for
 	rootFD   slot     // the root, once something must be resolved beneath it
 }
 

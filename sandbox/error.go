@@ -80,7 +80,8 @@ func (e *ExecError) ExitCode() int {
 }
 
 // FileError is a descriptor that may not be passed into a sandbox, because it
-// leads out of it: a folder, a block device or an O_PATH descriptor.
+// leads out of it: a folder, a block device, an O_PATH descriptor, or, where the
+// network is isolated, a socket that could be connected elsewhere.
 type FileError struct {
 	FD   int // the number that CMD would have it as
 	What string

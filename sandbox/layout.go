@@ -58,6 +58,7 @@ func (c *compiler) layout() error {
 		c.home = "/home/" + c.userName()
 	}
 	c.home = path.Clean(c.home)
+	c.realHome = c.feat.Host.Real(c.home)
 	if !c.on["mount"] {
 		c.dir = c.spec.Dir
 		c.path = c.searchPath(func(string) bool { return true })
@@ -68,7 +69,9 @@ func (c *compiler) layout() error {
 	if own {
 		c.root = c.base + "/root"
 		if c.spec.Rootfs == "" {
-			c.hostRoot()
+			if err := c.hostRoot(); err != nil {
+				return err
+			}
 		} else {
 			c.addEntry(entry{kind: Overlay, source: c.spec.Rootfs, target: "/", why: "--rootfs", rank: rankMount})
 			c.addEntry(entry{kind: folder, target: "/proc", mode: 0o555})
@@ -91,8 +94,13 @@ func (c *compiler) layout() error {
 			e.kind = BindRO
 		}
 		switch m.Kind {
+		case Hide:
+			e.target = c.hidden(e.target)
 		case BindRO, BindRW, Overlay:
-			f := c.follow(m.Source)
+			if err := c.keepInside(&e); err != nil {
+				return err
+			}
+			f := c.follow(e.source)
 			if !f.exists() {
 				return &SpecError{Field: "Mounts", Reason: "the source " + m.Source + " does not exist"}
 			}
@@ -119,6 +127,44 @@ func (c *compiler) layout() error {
 	return nil
 }
 
+// hidden is where what a path of the host names is shown: --hide /bin/su means
+// /usr/bin/su where /bin is a symbolic link. Hiding the name alone would hide
+// nothing.
+func (c *compiler) hidden(target string) string {
+	if c.on["root"] && c.spec.Rootfs != "" || slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+		return m.Source != "" && m.Source != m.Target && within(target, m.Target)
+	}) {
+		return target // a path that is another's inside
+	}
+	if real := c.feat.Host.Real(target); real != "" {
+		return real
+	}
+	return target
+}
+
+// keepInside refuses a source below the working folder that a symbolic link
+// leads out of it. Whoever wrote the project has put it there, and the caller
+// meant the project: -v ./out:/out must not show ~/.ssh. What leads elsewhere in
+// it is named without links, so that it cannot be exchanged later either.
+func (c *compiler) keepInside(e *entry) error {
+	dir := c.feat.Dir
+	if dir == "" || c.private(dir) || !within(e.source, dir) {
+		return nil
+	}
+	if c.on["root"] && c.spec.Rootfs == "" && !c.spec.OnlyDir {
+		dir = c.gitTop(dir)
+	}
+	real := c.feat.Host.Real(e.source)
+	switch {
+	case real == "":
+		return nil // which is another error
+	case !within(real, dir):
+		return &SpecError{Field: "Mounts", Reason: e.source + " leads out of the working folder, to " + real + ": name that where it is meant"}
+	}
+	e.source, e.real = real, true
+	return nil
+}
+
 func (c *compiler) addEntry(e entry) {
 	c.entries = append(c.entries, e)
 }
@@ -131,16 +177,27 @@ var guarded = []string{
 }
 
 // guard keeps the guarded paths of a folder that is shown for writing read-only,
-// where they are there, unless the spec names them themselves.
+// where they are there, unless the spec names them themselves. A folder around
+// one becomes a mount too, which cannot be renamed: else another could take its
+// place.
 func (c *compiler) guard(e entry) {
-	for _, name := range guarded {
+	show := func(name, kind, why string) bool {
 		source, target := path.Join(e.source, name), path.Join(e.target, name)
 		f := c.feat.Host.Lstat(source)
 		named := slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool { return path.Clean(m.Target) == target })
 		if named || !f.exists() || f.isLink() {
-			continue
+			return false
 		}
-		c.replace(entry{kind: BindRO, source: source, target: target, file: !f.isDir(), why: "makes the host run code"})
+		if real := c.feat.Host.Real(source); real != "" {
+			source = real
+		}
+		c.replace(entry{kind: kind, source: source, target: target, file: !f.isDir(), why: why, real: true})
+		return true
+	}
+	for _, name := range guarded {
+		if show(name, BindRO, "makes the host run code") && path.Dir(name) != "." {
+			show(path.Dir(name), BindRW, "holds what makes the host run code")
+		}
 	}
 }
 
@@ -149,17 +206,24 @@ func (c *compiler) find(target string) int {
 }
 
 // hostRoot shows the default parts of the host, and empty folders beside them.
-func (c *compiler) hostRoot() {
+func (c *compiler) hostRoot() error {
 	for _, dir := range shownRoot {
 		f := c.feat.Host.Lstat(dir)
 		switch {
 		case f.isLink():
 			c.addEntry(entry{kind: symlink, link: f.Link, target: dir})
-		case f.isDir() && dir == "/opt" && c.on["overlay"] && c.feat.Host.Writable(dir):
-			c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: "you may write it"})
-		case f.isDir():
+		case f.isDir() && dir == "/opt" && c.realHome != dir:
+			if err := c.siteFolder(dir); err != nil {
+				return err
+			}
+		case f.isDir() && dir != "/opt":
 			c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: "programs"})
 		}
+	}
+	if daemon := "/nix/var/nix/daemon-socket"; c.feat.Host.Lstat(daemon).isDir() {
+		// A read-only bind does not stop connect(2), and the daemon builds, with
+		// the host's network, what it is asked to.
+		c.addEntry(entry{kind: Hide, target: daemon, why: "a socket of the host"})
 	}
 	for _, d := range []entry{
 		{target: "/proc", mode: 0o555},
@@ -167,12 +231,61 @@ func (c *compiler) hostRoot() {
 		{target: "/run", mode: 0o755},
 		{target: "/tmp", mode: 0o1777},
 		{target: "/var/tmp", mode: 0o1777},
-		{target: c.home, mode: 0o700, why: "HOME, empty"},
 	} {
 		d.kind = folder
 		c.addEntry(d)
 	}
+	c.emptyHome()
 	c.accountFiles()
+	return nil
+}
+
+// siteFolder shows /opt: programs too, but of the site's own making, which may
+// hold sockets and FIFOs. Through a bind they would reach the host's processes,
+// through an overlay they do not.
+func (c *compiler) siteFolder(dir string) error {
+	names, err := c.feat.Host.ReadDir(dir)
+	if err == nil && len(names) == 0 && !c.feat.Host.Writable(dir) || !c.on["overlay"] {
+		c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: "programs"})
+		return nil
+	}
+	return c.overlayAround(dir, "programs of this site")
+}
+
+// emptyHome adds HOME. One that lies in a folder that is shown (/opt/jenkins,
+// /usr/local/app) is covered, and so is one that a symbolic link leads to.
+func (c *compiler) emptyHome() {
+	shown := func(p string) bool {
+		return slices.ContainsFunc(c.entries, func(e entry) bool {
+			return e.target != p && within(p, e.target) && (e.kind == BindRO || e.kind == Overlay)
+		})
+	}
+	const why = "HOME, empty"
+	at := c.home
+	for range 8 { // symbolic links of the root: /bin is usr/bin
+		i := slices.IndexFunc(c.entries, func(e entry) bool { return e.kind == symlink && within(at, e.target) })
+		if i < 0 {
+			break
+		}
+		link := c.entries[i].link
+		if !path.IsAbs(link) {
+			link = path.Join(path.Dir(c.entries[i].target), link)
+		}
+		at = link + strings.TrimPrefix(at, c.entries[i].target)
+	}
+	switch {
+	case shown(at) && c.realHome == "":
+		c.home = "/home/" + c.userName() // nothing is there to be covered
+	case shown(at) && shown(c.realHome):
+		c.home = c.realHome
+		c.addEntry(entry{kind: Tmpfs, target: c.home, why: why})
+		return
+	case shown(at): // a link in a folder of the root, out of it
+		c.home = "/home/" + c.userName()
+	case c.realHome != "" && shown(c.realHome):
+		c.addEntry(entry{kind: Hide, target: c.realHome, why: "HOME leads there"})
+	}
+	c.addEntry(entry{kind: folder, target: c.home, mode: 0o700, why: why})
 }
 
 // order gives each entry its rank and step, and sorts.

@@ -38,6 +38,9 @@ func (c *Cmd) describeFiles(feat *Features) ([]int, error) {
 		fds[i] = int(f.Fd())
 		inPlace = inPlace && fds[i] == i
 		d, err := describe(i, fds[i])
+		if err == nil && d.Mode == unix.S_IFSOCK && !c.Spec.Skips("net") && c.Spec.Net != "host" {
+			err = socketLeadsOut(i, fds[i])
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -79,4 +82,25 @@ func describe(number, fd int) (Descriptor, error) {
 	}
 	access := flags & unix.O_ACCMODE
 	return Descriptor{Mode: kind, Read: access != unix.O_WRONLY, Write: access != unix.O_RDONLY}, nil
+}
+
+// socketLeadsOut refuses a socket that reaches more than the peer that it has: it
+// belongs to the host's network namespace for ever. A TCP connection can be
+// dissolved (connect(2) with AF_UNSPEC) and made again to another address, a
+// datagram sent anywhere, an abstract Unix socket (unix(7)) included. A stream
+// of Unix sockets, which socketpair(2) makes, keeps its peer.
+func socketLeadsOut(number, fd int) error {
+	domain, err1 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	kind, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	listens, err3 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	_, unconnected := unix.Getpeername(fd)
+	switch {
+	case errors.Join(err1, err2, err3) != nil:
+		return &FileError{FD: number, What: "an unknown socket"}
+	case domain != unix.AF_UNIX:
+		return &FileError{FD: number, What: "a socket of the host's network"}
+	case kind == unix.SOCK_DGRAM || listens == 0 && unconnected != nil:
+		return &FileError{FD: number, What: "a socket that can be sent to any address"}
+	}
+	return nil
 }

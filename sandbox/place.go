@@ -41,8 +41,8 @@ func (c *compiler) openSources() {
 			}
 			e.tree = c.newSlot("tree", e.source)
 			if e.real {
-				folder := c.openReal(e.source)
-				c.call(sysOpenTree, use(folder), c.str(""),
+				opened := c.openReal(e.source, e.file)
+				c.call(sysOpenTree, use(opened), c.str(""),
 					flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)).saves(e.tree)
 				continue
 			}
@@ -50,7 +50,7 @@ func (c *compiler) openSources() {
 				flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).saves(e.tree)
 		case Overlay:
 			if e.real {
-				e.tree = c.openReal(e.source)
+				e.tree = c.openReal(e.source, false)
 				continue
 			}
 			e.tree = c.newSlot("lower", e.source)
@@ -59,11 +59,15 @@ func (c *compiler) openSources() {
 	}
 }
 
-// openReal opens a folder by a path that was found to have no symbolic link in
+// openReal opens a source by a path that was found to have no symbolic link in
 // it, and refuses one that has been put there since.
-func (c *compiler) openReal(p string) slot {
+func (c *compiler) openReal(p string, file bool) slot {
 	how := c.reserve(24)
-	putUint64(c.data[how:], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	open := uint64(unix.O_PATH | unix.O_CLOEXEC)
+	if !file {
+		open |= unix.O_DIRECTORY
+	}
+	putUint64(c.data[how:], open)
 	putUint64(c.data[how+16:], unix.RESOLVE_NO_SYMLINKS)
 	fd := c.newSlot("lower", p)
 	c.call(sysOpenat2, cwd(), c.str(p), c.mem(how, howText), integer(24)).saves(fd)
@@ -290,7 +294,12 @@ func (c *compiler) placeContent(e *entry) error {
 func (c *compiler) placeHide(e *entry) error {
 	f := c.underneath(e)
 	if !f.exists() {
-		return nil // nothing to hide, and nothing can appear: what holds it is absent too
+		// Nothing is there, and nothing can appear: what holds it is absent too.
+		// A link on the way means something else inside than on the host.
+		if link := c.linkOnTheWay(e); link != "" {
+			return &SpecError{Field: "Mounts", Reason: "the target " + e.target + " goes through a symbolic link, " + link + ": name what it points to"}
+		}
+		return nil
 	}
 	name := c.base + "/h" + strconv.Itoa(len(c.Calls))
 	tree := c.newSlot("tree", name)

@@ -57,6 +57,23 @@ func (c *compiler) ensureFolder(dir string, m uint32) {
 	c.ownPaths = append(c.ownPaths, dir)
 }
 
+// linkOnTheWay is the first symbolic link on the way to a target in something
+// that is shown, as seen on the host; "" where there is none.
+func (c *compiler) linkOnTheWay(e *entry) string {
+	if e.inside < 0 || c.entries[e.inside].source == "" {
+		return ""
+	}
+	o := &c.entries[e.inside]
+	at := o.source
+	for part := range strings.SplitSeq(strings.Trim(strings.TrimPrefix(e.target, o.target), "/"), "/") {
+		at = path.Join(at, part)
+		if c.feat.Host.Lstat(at).isLink() {
+			return at
+		}
+	}
+	return ""
+}
+
 // underneath is what a target would cover, as seen on the host.
 func (c *compiler) underneath(e *entry) File {
 	if e.inside < 0 {

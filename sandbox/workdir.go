@@ -79,12 +79,13 @@ func (c *compiler) notShown(dir string) string {
 // covered says whether a folder lies in one that is shown already and that an
 // overlay of its own would not change: the caller may not write there.
 func (c *compiler) covered(dir string) bool {
+	best := entry{}
 	for _, e := range c.entries {
-		if within(dir, e.target) && (e.kind == Overlay || e.kind == BindRO && !c.feat.Host.Writable(dir)) {
-			return true
+		if within(dir, e.target) && len(e.target) > len(best.target) {
+			best = e
 		}
 	}
-	return false
+	return best.kind == Overlay || best.kind == BindRO && !c.feat.Host.Writable(dir)
 }
 
 // asked says whether a mount of the spec shows the folder.
@@ -98,12 +99,7 @@ func (c *compiler) asked(dir string) bool {
 // copy on write protects what is written, not what is read. A home may have
 // another name than HOME, through a symbolic link.
 func (c *compiler) private(dir string) bool {
-	if c.realHome == "" {
-		if c.realHome = c.feat.Host.Real(c.home); c.realHome == "" {
-			c.realHome = c.home
-		}
-	}
-	if dir == "/" || dir == "/root" || within(c.home, dir) || within(c.realHome, dir) || path.Dir(dir) == "/home" || within("/home", dir) {
+	if dir == "/" || dir == "/root" || within(c.home, dir) || c.realHome != "" && within(c.realHome, dir) || path.Dir(dir) == "/home" || within("/home", dir) {
 		return true
 	}
 	return slices.ContainsFunc(neverShown, func(n string) bool { return within(dir, n) })
@@ -132,19 +128,30 @@ func (c *compiler) overlayFolder(dir, why string) error {
 		// The kernel would have to give the copy an owner that has no id here.
 		c.note(dir + " belongs to another user (uid " + strconv.Itoa(f.UID) + "): what is theirs in it can be read, and not changed even in the copy (EOVERFLOW, EACCES)")
 	}
-	points := c.feat.mountPoints()
-	holds := func(p string) bool {
-		return slices.ContainsFunc(points, func(m string) bool { return m != p && within(m, p) })
+	if c.holdsMounts(dir) {
+		c.note(dir + " holds other mounts, so its folders are copy on write one by one and its files read-only")
 	}
-	if !holds(dir) {
-		c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: why, real: true})
-		return nil
-	}
-	c.note(dir + " holds other mounts, so its folders are copy on write one by one and its files read-only")
-	return c.split(dir, why, holds)
+	return c.overlayAround(dir, why)
 }
 
-func (c *compiler) split(dir, why string, holds func(string) bool) error {
+// overlayAround shows a folder copy on write, around the mounts in it.
+func (c *compiler) overlayAround(dir, why string) error {
+	if c.holdsMounts(dir) {
+		return c.split(dir, why)
+	}
+	c.addEntry(entry{kind: Overlay, source: dir, target: dir, why: why, real: true})
+	return nil
+}
+
+// holdsMounts says whether something is mounted in a folder.
+func (c *compiler) holdsMounts(dir string) bool {
+	if c.points == nil {
+		c.points = c.feat.mountPoints()
+	}
+	return slices.ContainsFunc(c.points, func(m string) bool { return m != dir && within(m, dir) })
+}
+
+func (c *compiler) split(dir, why string) error {
 	c.addEntry(entry{kind: BindRO, source: dir, target: dir, why: why + ", split around the mounts in it", real: true})
 	names, err := c.feat.Host.ReadDir(dir)
 	if err != nil {
@@ -154,8 +161,8 @@ func (c *compiler) split(dir, why string, holds func(string) bool) error {
 		child := path.Join(dir, name)
 		switch {
 		case !c.feat.Host.Lstat(child).isDir():
-		case holds(child):
-			if err := c.split(child, why, holds); err != nil {
+		case c.holdsMounts(child):
+			if err := c.split(child, why); err != nil {
 				return err
 			}
 		default:
