@@ -84,7 +84,11 @@ func hint(msg string) {
 
 // message writes in one call, so that lines of several processes do not mix. A
 // terminal in raw mode needs the carriage return.
+//
+// The text may hold names that were not chosen by the caller, as of a folder or
+// in a script's first line: a terminal must not obey what is in them.
 func message(s style, who, msg string) {
+	msg = visible(msg)
 	end := "\n"
 	if rawTerminal.active() {
 		end = "\r\n"

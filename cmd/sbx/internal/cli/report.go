@@ -14,7 +14,10 @@ import (
 // reports are the files that get the result as JSON. They are opened before
 // the sandbox is made: who cannot be told how CMD ended should learn that
 // before it runs.
-type reports struct{ files []*os.File }
+type reports struct {
+	files []*os.File
+	name  string // of the last one, where it was opened by name
+}
 
 func openReports(name, fd string) (*reports, error) {
 	r := &reports{}
@@ -37,7 +40,7 @@ func openReports(name, fd string) (*reports, error) {
 		if err != nil {
 			return nil, &usageError{msg: "--report: " + err.Error()}
 		}
-		r.files = append(r.files, f)
+		r.files, r.name = append(r.files, f), name
 	}
 	return r, nil
 }
@@ -68,11 +71,37 @@ func (r *reports) write(cmd *sandbox.Cmd, failed error) error {
 		return err
 	}
 	var errs []error
-	for _, f := range r.files {
+	for i, f := range r.files {
+		named := r.name != "" && i == len(r.files)-1
+		if named {
+			errs = append(errs, ours(f, r.name))
+		}
 		_, err := f.Write(append(data, '\n'))
 		errs = append(errs, err, f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// ours makes sure that the report is what its reader will find under its name.
+// A CMD that may write to the folder (--rw) can have put another file there, or
+// have written into this one.
+func ours(f *os.File, name string) error {
+	opened, err := f.Stat()
+	if err != nil || !opened.Mode().IsRegular() {
+		return err
+	}
+	if there, err := os.Stat(name); err != nil || !os.SameFile(opened, there) {
+		return &forgedError{name}
+	}
+	return f.Truncate(0)
+}
+
+// forgedError is a report that CMD has put something else in place of: the exit
+// code is not CMD's then, since nothing that is read there can be believed.
+type forgedError struct{ name string }
+
+func (e *forgedError) Error() string {
+	return "--report: CMD has replaced " + e.name + ": what is there is not the report"
 }
 
 func setupResult(failed error) setupReport {

@@ -73,14 +73,19 @@ func (r *runCommand) run(c *call) error {
 		cmd.Trace = newTracer(os.Stderr).event
 	}
 	err = r.execute(cmd)
+	var forged *forgedError
 	if werr := out.write(cmd, err); werr != nil {
 		say(werr.Error())
+		errors.As(werr, &forged)
 		err = errors.Join(err, werr)
 	}
 	if r.Changes && cmd.Result != nil {
 		printChanges(os.Stderr, cmd.Result.Changes, spec.Upper)
 	}
-	return explainEnd(cmd, err)
+	if err = explainEnd(cmd, err); forged != nil {
+		return exitStatus(exitFailed)
+	}
+	return err
 }
 
 // shellOf is the CMD of a `sbx run` without one: the caller's shell, where

@@ -134,9 +134,9 @@ func (s *side) text() string {
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
-	text += "sbx: " + errorText(s.err) + "\n"
+	text += "sbx: " + visible(errorText(s.err)) + "\n"
 	if h := sandbox.HintOf(s.err); h != "" {
-		text += "hint: " + h + "\n"
+		text += "hint: " + visible(h) + "\n"
 	}
 	return text
 }
