@@ -274,8 +274,10 @@ func (c *compiler) emptyHome() {
 		at = link + strings.TrimPrefix(at, c.entries[i].target)
 	}
 	switch {
-	case shown(at) && c.realHome == "":
-		c.home = "/home/" + c.userName() // nothing is there to be covered
+	case shown(at) && (c.realHome == "" || slices.Contains(c.searchPath(func(string) bool { return true }), c.realHome)):
+		// There is nothing to be covered, or programs are what would be: the
+		// home of the user daemon is /usr/sbin.
+		c.home = "/home/" + c.userName()
 	case shown(at) && shown(c.realHome):
 		c.home = c.realHome
 		c.addEntry(entry{kind: Tmpfs, target: c.home, why: why})
