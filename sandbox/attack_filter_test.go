@@ -43,6 +43,8 @@ var filterAttacks = []attack{
 	forbidden("TIOCSTI", nil, unix.SYS_IOCTL, "0", strconv.Itoa(unix.TIOCSTI), "page:x"),
 	forbidden("TIOCSTI with high bits", nil, unix.SYS_IOCTL, "0", "0x100005412", "page:x"),
 	forbidden("TIOCLINUX with high bits", nil, unix.SYS_IOCTL, "0", "0x70000541c", "page:x"),
+	forbidden("TIOCSETD", nil, unix.SYS_IOCTL, "0", strconv.Itoa(unix.TIOCSETD), "page:x"),
+	forbidden("TIOCEXCL with high bits", nil, unix.SYS_IOCTL, "0", "0x10000540c", "0"),
 	forbidden("open_by_handle_at", nil, unix.SYS_OPEN_BY_HANDLE_AT, "-1", "page", "0"),
 }
 

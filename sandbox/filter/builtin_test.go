@@ -156,7 +156,7 @@ func expectations() []expectation {
 		row("clone", a(high|flag), by(eperm, eperm, allow))
 	}
 	// ioctl: the kernel drops the upper half of the request.
-	for _, request := range []uint64{unix.TIOCSTI, unix.TIOCLINUX} {
+	for _, request := range []uint64{unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCSETD, unix.TIOCEXCL} {
 		for _, h := range []uint64{0, high, 0xffffffff << 32} {
 			row("ioctl", a(0, h|request), by(eperm, eperm, eperm))
 		}

@@ -28,171 +28,175 @@ const amd64Default = "" +
 	"\x35\x00\x09\x00\x68\x00\x00\x00" + // 6  if nr >= getgid(104) goto 16
 	"\x35\x00\x04\x00\x35\x00\x00\x00" + // 7  if nr >= socketpair(53) goto 12
 	"\x35\x00\x01\x00\x11\x00\x00\x00" + // 8  if nr >= pread64(17) goto 10
-	"\x35\x00\x9e\xa2\x10\x00\x00\x00" + // 9  if nr >= ioctl(16) goto 168 else 172
-	"\x35\x00\x00\xa1\x29\x00\x00\x00" + // 10  unless nr >= socket(41) goto 172
-	"\x35\x00\xa0\x72\x2a\x00\x00\x00" + // 11  if nr >= connect(42) goto 172 else 126
+	"\x35\x00\x9e\xa6\x10\x00\x00\x00" + // 9  if nr >= ioctl(16) goto 168 else 176
+	"\x35\x00\x00\xa5\x29\x00\x00\x00" + // 10  unless nr >= socket(41) goto 176
+	"\x35\x00\xa4\x72\x2a\x00\x00\x00" + // 11  if nr >= connect(42) goto 176 else 126
 	"\x35\x00\x01\x00\x38\x00\x00\x00" + // 12  if nr >= clone(56) goto 14
-	"\x35\x00\x9e\x98\x36\x00\x00\x00" + // 13  if nr >= setsockopt(54) goto 172 else 166
+	"\x35\x00\xa2\x98\x36\x00\x00\x00" + // 13  if nr >= setsockopt(54) goto 176 else 166
 	"\x35\x00\x00\x6c\x39\x00\x00\x00" + // 14  unless nr >= fork(57) goto 123
-	"\x35\x00\x9d\x9c\x67\x00\x00\x00" + // 15  if nr >= syslog(103) goto 173 else 172
+	"\x35\x00\xa1\xa0\x67\x00\x00\x00" + // 15  if nr >= syslog(103) goto 177 else 176
 	"\x35\x00\x04\x00\x8b\x00\x00\x00" + // 16  if nr >= sysfs(139) goto 21
 	"\x35\x00\x01\x00\x86\x00\x00\x00" + // 17  if nr >= uselib(134) goto 19
-	"\x35\x00\x5c\x99\x85\x00\x00\x00" + // 18  if nr >= mknod(133) goto 111 else 172
+	"\x35\x00\x5c\x9d\x85\x00\x00\x00" + // 18  if nr >= mknod(133) goto 111 else 176
 	"\x35\x00\x00\x42\x87\x00\x00\x00" + // 19  unless nr >= personality(135) goto 86
-	"\x35\x00\x97\x4e\x88\x00\x00\x00" + // 20  if nr >= ustat(136) goto 172 else 99
+	"\x35\x00\x9b\x4e\x88\x00\x00\x00" + // 20  if nr >= ustat(136) goto 176 else 99
 	"\x35\x00\x01\x00\x99\x00\x00\x00" + // 21  if nr >= vhangup(153) goto 23
-	"\x35\x00\x95\x3f\x8c\x00\x00\x00" + // 22  if nr >= getpriority(140) goto 172 else 86
-	"\x35\x00\x00\x95\x9c\x00\x00\x00" + // 23  unless nr >= _sysctl(156) goto 173
-	"\x35\x00\x93\x3d\x9d\x00\x00\x00" + // 24  if nr >= prctl(157) goto 172 else 86
+	"\x35\x00\x99\x3f\x8c\x00\x00\x00" + // 22  if nr >= getpriority(140) goto 176 else 86
+	"\x35\x00\x00\x99\x9c\x00\x00\x00" + // 23  unless nr >= _sysctl(156) goto 177
+	"\x35\x00\x97\x3d\x9d\x00\x00\x00" + // 24  if nr >= prctl(157) goto 176 else 86
 	"\x35\x00\x09\x00\xba\x00\x00\x00" + // 25  if nr >= gettid(186) goto 35
 	"\x35\x00\x04\x00\xae\x00\x00\x00" + // 26  if nr >= create_module(174) goto 31
 	"\x35\x00\x01\x00\xa1\x00\x00\x00" + // 27  if nr >= chroot(161) goto 29
-	"\x35\x00\x8f\x90\xa0\x00\x00\x00" + // 28  if nr >= setrlimit(160) goto 172 else 173
-	"\x35\x00\x00\x8f\xa2\x00\x00\x00" + // 29  unless nr >= sync(162) goto 173
-	"\x35\x00\x8e\x8d\xa3\x00\x00\x00" + // 30  if nr >= acct(163) goto 173 else 172
+	"\x35\x00\x93\x94\xa0\x00\x00\x00" + // 28  if nr >= setrlimit(160) goto 176 else 177
+	"\x35\x00\x00\x93\xa2\x00\x00\x00" + // 29  unless nr >= sync(162) goto 177
+	"\x35\x00\x92\x91\xa3\x00\x00\x00" + // 30  if nr >= acct(163) goto 177 else 176
 	"\x35\x00\x01\x00\xb1\x00\x00\x00" + // 31  if nr >= get_kernel_syms(177) goto 33
-	"\x35\x00\x8c\x35\xaf\x00\x00\x00" + // 32  if nr >= init_module(175) goto 173 else 86
+	"\x35\x00\x90\x35\xaf\x00\x00\x00" + // 32  if nr >= init_module(175) goto 177 else 86
 	"\x35\x00\x00\x34\xb3\x00\x00\x00" + // 33  unless nr >= quotactl(179) goto 86
-	"\x35\x00\x33\x8a\xb4\x00\x00\x00" + // 34  if nr >= nfsservctl(180) goto 86 else 173
+	"\x35\x00\x33\x8e\xb4\x00\x00\x00" + // 34  if nr >= nfsservctl(180) goto 86 else 177
 	"\x35\x00\x04\x00\xe3\x00\x00\x00" + // 35  if nr >= clock_settime(227) goto 40
 	"\x35\x00\x01\x00\xd5\x00\x00\x00" + // 36  if nr >= epoll_create(213) goto 38
-	"\x35\x00\x30\x86\xd4\x00\x00\x00" + // 37  if nr >= lookup_dcookie(212) goto 86 else 172
-	"\x35\x00\x00\x85\xd6\x00\x00\x00" + // 38  unless nr >= epoll_ctl_old(214) goto 172
-	"\x35\x00\x84\x2e\xd8\x00\x00\x00" + // 39  if nr >= remap_file_pages(216) goto 172 else 86
+	"\x35\x00\x30\x8a\xd4\x00\x00\x00" + // 37  if nr >= lookup_dcookie(212) goto 86 else 176
+	"\x35\x00\x00\x89\xd6\x00\x00\x00" + // 38  unless nr >= epoll_ctl_old(214) goto 176
+	"\x35\x00\x88\x2e\xd8\x00\x00\x00" + // 39  if nr >= remap_file_pages(216) goto 176 else 86
 	"\x35\x00\x02\x00\xed\x00\x00\x00" + // 40  if nr >= mbind(237) goto 43
-	"\x35\x00\x00\x83\xe4\x00\x00\x00" + // 41  unless nr >= clock_gettime(228) goto 173
-	"\x35\x00\x2b\x81\xec\x00\x00\x00" + // 42  if nr >= vserver(236) goto 86 else 172
-	"\x35\x00\x00\x80\xf6\x00\x00\x00" + // 43  unless nr >= kexec_load(246) goto 172
-	"\x35\x00\x7f\x80\xf7\x00\x00\x00" + // 44  if nr >= waitid(247) goto 172 else 173
+	"\x35\x00\x00\x87\xe4\x00\x00\x00" + // 41  unless nr >= clock_gettime(228) goto 177
+	"\x35\x00\x2b\x85\xec\x00\x00\x00" + // 42  if nr >= vserver(236) goto 86 else 176
+	"\x35\x00\x00\x84\xf6\x00\x00\x00" + // 43  unless nr >= kexec_load(246) goto 176
+	"\x35\x00\x83\x84\xf7\x00\x00\x00" + // 44  if nr >= waitid(247) goto 176 else 177
 	"\x35\x00\x14\x00\x42\x01\x00\x00" + // 45  if nr >= execveat(322) goto 66
 	"\x35\x00\x09\x00\x2a\x01\x00\x00" + // 46  if nr >= perf_event_open(298) goto 56
 	"\x35\x00\x04\x00\x04\x01\x00\x00" + // 47  if nr >= fchownat(260) goto 52
 	"\x35\x00\x01\x00\x00\x01\x00\x00" + // 48  if nr >= migrate_pages(256) goto 50
-	"\x35\x00\x7a\x7b\xfb\x00\x00\x00" + // 49  if nr >= ioprio_set(251) goto 172 else 173
-	"\x35\x00\x00\x7a\x01\x01\x00\x00" + // 50  unless nr >= openat(257) goto 173
-	"\x35\x00\x23\x78\x03\x01\x00\x00" + // 51  if nr >= mknodat(259) goto 87 else 172
+	"\x35\x00\x7e\x7f\xfb\x00\x00\x00" + // 49  if nr >= ioprio_set(251) goto 176 else 177
+	"\x35\x00\x00\x7e\x01\x01\x00\x00" + // 50  unless nr >= openat(257) goto 177
+	"\x35\x00\x23\x7c\x03\x01\x00\x00" + // 51  if nr >= mknodat(259) goto 87 else 176
 	"\x35\x00\x01\x00\x11\x01\x00\x00" + // 52  if nr >= set_robust_list(273) goto 54
-	"\x35\x00\x77\x76\x10\x01\x00\x00" + // 53  if nr >= unshare(272) goto 173 else 172
-	"\x35\x00\x00\x75\x17\x01\x00\x00" + // 54  unless nr >= move_pages(279) goto 172
-	"\x35\x00\x74\x75\x18\x01\x00\x00" + // 55  if nr >= utimensat(280) goto 172 else 173
+	"\x35\x00\x7b\x7a\x10\x01\x00\x00" + // 53  if nr >= unshare(272) goto 177 else 176
+	"\x35\x00\x00\x79\x17\x01\x00\x00" + // 54  unless nr >= move_pages(279) goto 176
+	"\x35\x00\x78\x79\x18\x01\x00\x00" + // 55  if nr >= utimensat(280) goto 176 else 177
 	"\x35\x00\x04\x00\x32\x01\x00\x00" + // 56  if nr >= syncfs(306) goto 61
 	"\x35\x00\x01\x00\x2c\x01\x00\x00" + // 57  if nr >= fanotify_init(300) goto 59
-	"\x35\x00\x71\x72\x2b\x01\x00\x00" + // 58  if nr >= recvmmsg(299) goto 172 else 173
-	"\x35\x00\x00\x71\x2e\x01\x00\x00" + // 59  unless nr >= prlimit64(302) goto 173
-	"\x35\x00\x70\x6f\x30\x01\x00\x00" + // 60  if nr >= open_by_handle_at(304) goto 173 else 172
+	"\x35\x00\x75\x76\x2b\x01\x00\x00" + // 58  if nr >= recvmmsg(299) goto 176 else 177
+	"\x35\x00\x00\x75\x2e\x01\x00\x00" + // 59  unless nr >= prlimit64(302) goto 177
+	"\x35\x00\x74\x73\x30\x01\x00\x00" + // 60  if nr >= open_by_handle_at(304) goto 177 else 176
 	"\x35\x00\x02\x00\x38\x01\x00\x00" + // 61  if nr >= kcmp(312) goto 64
-	"\x35\x00\x00\x6d\x34\x01\x00\x00" + // 62  unless nr >= setns(308) goto 172
-	"\x35\x00\x6c\x6d\x35\x01\x00\x00" + // 63  if nr >= getcpu(309) goto 172 else 173
-	"\x35\x00\x00\x6c\x3a\x01\x00\x00" + // 64  unless nr >= sched_setattr(314) goto 173
-	"\x35\x00\x6b\x6a\x40\x01\x00\x00" + // 65  if nr >= kexec_file_load(320) goto 173 else 172
+	"\x35\x00\x00\x71\x34\x01\x00\x00" + // 62  unless nr >= setns(308) goto 176
+	"\x35\x00\x70\x71\x35\x01\x00\x00" + // 63  if nr >= getcpu(309) goto 176 else 177
+	"\x35\x00\x00\x70\x3a\x01\x00\x00" + // 64  unless nr >= sched_setattr(314) goto 177
+	"\x35\x00\x6f\x6e\x40\x01\x00\x00" + // 65  if nr >= kexec_file_load(320) goto 177 else 176
 	"\x35\x00\x09\x00\xb6\x01\x00\x00" + // 66  if nr >= pidfd_getfd(438) goto 76
 	"\x35\x00\x04\x00\xa9\x01\x00\x00" + // 67  if nr >= io_uring_setup(425) goto 72
 	"\x35\x00\x01\x00\x44\x01\x00\x00" + // 68  if nr >= membarrier(324) goto 70
-	"\x35\x00\x67\x66\x43\x01\x00\x00" + // 69  if nr >= userfaultfd(323) goto 173 else 172
-	"\x35\x00\x00\x65\x51\x01\x00\x00" + // 70  unless nr >= 337 goto 172
-	"\x35\x00\x64\x65\xa8\x01\x00\x00" + // 71  if nr >= pidfd_send_signal(424) goto 172 else 173
+	"\x35\x00\x6b\x6a\x43\x01\x00\x00" + // 69  if nr >= userfaultfd(323) goto 177 else 176
+	"\x35\x00\x00\x69\x51\x01\x00\x00" + // 70  unless nr >= 337 goto 176
+	"\x35\x00\x68\x69\xa8\x01\x00\x00" + // 71  if nr >= pidfd_send_signal(424) goto 176 else 177
 	"\x35\x00\x01\x00\xb2\x01\x00\x00" + // 72  if nr >= pidfd_open(434) goto 74
-	"\x35\x00\x63\x0c\xac\x01\x00\x00" + // 73  if nr >= open_tree(428) goto 173 else 86
-	"\x35\x00\x00\x61\xb3\x01\x00\x00" + // 74  unless nr >= clone3(435) goto 172
-	"\x35\x00\x60\x0a\xb4\x01\x00\x00" + // 75  if nr >= close_range(436) goto 172 else 86
+	"\x35\x00\x67\x0c\xac\x01\x00\x00" + // 73  if nr >= open_tree(428) goto 177 else 86
+	"\x35\x00\x00\x65\xb3\x01\x00\x00" + // 74  unless nr >= clone3(435) goto 176
+	"\x35\x00\x64\x0a\xb4\x01\x00\x00" + // 75  if nr >= close_range(436) goto 176 else 86
 	"\x35\x00\x04\x00\xc0\x01\x00\x00" + // 76  if nr >= process_mrelease(448) goto 81
 	"\x35\x00\x01\x00\xba\x01\x00\x00" + // 77  if nr >= mount_setattr(442) goto 79
-	"\x35\x00\x5d\x5e\xb7\x01\x00\x00" + // 78  if nr >= faccessat2(439) goto 172 else 173
-	"\x35\x00\x00\x5d\xbc\x01\x00\x00" + // 79  unless nr >= landlock_create_ruleset(444) goto 173
-	"\x35\x00\x05\x5b\xbf\x01\x00\x00" + // 80  if nr >= memfd_secret(447) goto 86 else 172
+	"\x35\x00\x61\x62\xb7\x01\x00\x00" + // 78  if nr >= faccessat2(439) goto 176 else 177
+	"\x35\x00\x00\x61\xbc\x01\x00\x00" + // 79  unless nr >= landlock_create_ruleset(444) goto 177
+	"\x35\x00\x05\x5f\xbf\x01\x00\x00" + // 80  if nr >= memfd_secret(447) goto 86 else 176
 	"\x35\x00\x02\x00\xd3\x01\x00\x00" + // 81  if nr >= open_tree_attr(467) goto 84
-	"\x35\x00\x00\x59\xc9\x01\x00\x00" + // 82  unless nr >= statmount(457) goto 172
-	"\x35\x00\x58\x02\xce\x01\x00\x00" + // 83  if nr >= mseal(462) goto 172 else 86
-	"\x35\x00\x00\x58\xd4\x01\x00\x00" + // 84  unless nr >= file_getattr(468) goto 173
-	"\x35\x00\x00\x56\xd6\x01\x00\x00" + // 85  unless nr >= listns(470) goto 172
+	"\x35\x00\x00\x5d\xc9\x01\x00\x00" + // 82  unless nr >= statmount(457) goto 176
+	"\x35\x00\x5c\x02\xce\x01\x00\x00" + // 83  if nr >= mseal(462) goto 176 else 86
+	"\x35\x00\x00\x5c\xd4\x01\x00\x00" + // 84  unless nr >= file_getattr(468) goto 177
+	"\x35\x00\x00\x5a\xd6\x01\x00\x00" + // 85  unless nr >= listns(470) goto 176
 	"\x06\x00\x00\x00\x26\x00\x05\x00" + // 86  return ERRNO(ENOSYS)
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 87  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 88  A = A & 0xf000
-	"\x15\x00\x52\x00\x00\xc0\x00\x00" + // 89  if args[2].low & 0xf000 == 0xc000 goto 172
+	"\x15\x00\x56\x00\x00\xc0\x00\x00" + // 89  if args[2].low & 0xf000 == 0xc000 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 90  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 91  A = A & 0xf000
-	"\x15\x00\x4f\x00\x00\x80\x00\x00" + // 92  if args[2].low & 0xf000 == 0x8000 goto 172
+	"\x15\x00\x53\x00\x00\x80\x00\x00" + // 92  if args[2].low & 0xf000 == 0x8000 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 93  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 94  A = A & 0xf000
-	"\x15\x00\x4c\x00\x00\x10\x00\x00" + // 95  if args[2].low & 0xf000 == 0x1000 goto 172
+	"\x15\x00\x50\x00\x00\x10\x00\x00" + // 95  if args[2].low & 0xf000 == 0x1000 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 96  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 97  A = A & 0xf000
-	"\x15\x00\x49\x4a\x00\x00\x00\x00" + // 98  if args[2].low & 0xf000 == 0x0 goto 172 else 173
+	"\x15\x00\x4d\x4e\x00\x00\x00\x00" + // 98  if args[2].low & 0xf000 == 0x0 goto 176 else 177
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 99  load args[0].low
-	"\x15\x00\x47\x00\xff\xff\xff\xff" + // 100  if args[0].low == 0xffffffff goto 172
+	"\x15\x00\x4b\x00\xff\xff\xff\xff" + // 100  if args[0].low == 0xffffffff goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 101  load args[0].low
-	"\x15\x00\x45\x00\x00\x00\x04\x00" + // 102  if args[0].low == 0x40000 goto 172
+	"\x15\x00\x49\x00\x00\x00\x04\x00" + // 102  if args[0].low == 0x40000 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 103  load args[0].low
-	"\x15\x00\x43\x00\x08\x00\x02\x00" + // 104  if args[0].low == 0x20008 goto 172
+	"\x15\x00\x47\x00\x08\x00\x02\x00" + // 104  if args[0].low == 0x20008 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 105  load args[0].low
-	"\x15\x00\x41\x00\x00\x00\x02\x00" + // 106  if args[0].low == 0x20000 goto 172
+	"\x15\x00\x45\x00\x00\x00\x02\x00" + // 106  if args[0].low == 0x20000 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 107  load args[0].low
-	"\x15\x00\x3f\x00\x08\x00\x00\x00" + // 108  if args[0].low == 0x8 goto 172
+	"\x15\x00\x43\x00\x08\x00\x00\x00" + // 108  if args[0].low == 0x8 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 109  load args[0].low
-	"\x15\x00\x3d\x3e\x00\x00\x00\x00" + // 110  if args[0].low == 0x0 goto 172 else 173
+	"\x15\x00\x41\x42\x00\x00\x00\x00" + // 110  if args[0].low == 0x0 goto 176 else 177
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 111  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 112  A = A & 0xf000
-	"\x15\x00\x3a\x00\x00\xc0\x00\x00" + // 113  if args[1].low & 0xf000 == 0xc000 goto 172
+	"\x15\x00\x3e\x00\x00\xc0\x00\x00" + // 113  if args[1].low & 0xf000 == 0xc000 goto 176
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 114  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 115  A = A & 0xf000
-	"\x15\x00\x37\x00\x00\x80\x00\x00" + // 116  if args[1].low & 0xf000 == 0x8000 goto 172
+	"\x15\x00\x3b\x00\x00\x80\x00\x00" + // 116  if args[1].low & 0xf000 == 0x8000 goto 176
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 117  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 118  A = A & 0xf000
-	"\x15\x00\x34\x00\x00\x10\x00\x00" + // 119  if args[1].low & 0xf000 == 0x1000 goto 172
+	"\x15\x00\x38\x00\x00\x10\x00\x00" + // 119  if args[1].low & 0xf000 == 0x1000 goto 176
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 120  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 121  A = A & 0xf000
-	"\x15\x00\x31\x32\x00\x00\x00\x00" + // 122  if args[1].low & 0xf000 == 0x0 goto 172 else 173
+	"\x15\x00\x35\x36\x00\x00\x00\x00" + // 122  if args[1].low & 0xf000 == 0x0 goto 176 else 177
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 123  load args[0].low
 	"\x54\x00\x00\x00\x00\x00\x02\x7e" + // 124  A = A & 0x7e020000
-	"\x15\x00\x2e\x2f\x00\x00\x00\x00" + // 125  if args[0].low & 0x7e020000 == 0x0 goto 172 else 173
+	"\x15\x00\x32\x33\x00\x00\x00\x00" + // 125  if args[0].low & 0x7e020000 == 0x0 goto 176 else 177
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 126  load args[0].low
 	"\x15\x00\x00\x02\x10\x00\x00\x00" + // 127  unless args[0].low == 0x10 goto 130
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 128  load args[2].low
-	"\x15\x00\x2a\x00\x00\x00\x00\x00" + // 129  if args[2].low == 0x0 goto 172
+	"\x15\x00\x2e\x00\x00\x00\x00\x00" + // 129  if args[2].low == 0x0 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 130  load args[0].low
 	"\x15\x00\x00\x10\x0a\x00\x00\x00" + // 131  unless args[0].low == 0xa goto 148
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 132  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 133  A = A & 0xf
 	"\x15\x00\x00\x06\x02\x00\x00\x00" + // 134  unless args[1].low & 0xf == 0x2 goto 141
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 135  load args[2].low
-	"\x15\x00\x23\x00\x3a\x00\x00\x00" + // 136  if args[2].low == 0x3a goto 172
+	"\x15\x00\x27\x00\x3a\x00\x00\x00" + // 136  if args[2].low == 0x3a goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 137  load args[2].low
-	"\x15\x00\x21\x00\x11\x00\x00\x00" + // 138  if args[2].low == 0x11 goto 172
+	"\x15\x00\x25\x00\x11\x00\x00\x00" + // 138  if args[2].low == 0x11 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 139  load args[2].low
-	"\x15\x00\x1f\x00\x00\x00\x00\x00" + // 140  if args[2].low == 0x0 goto 172
+	"\x15\x00\x23\x00\x00\x00\x00\x00" + // 140  if args[2].low == 0x0 goto 176
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 141  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 142  A = A & 0xf
 	"\x15\x00\x00\x04\x01\x00\x00\x00" + // 143  unless args[1].low & 0xf == 0x1 goto 148
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 144  load args[2].low
-	"\x15\x00\x1a\x00\x06\x00\x00\x00" + // 145  if args[2].low == 0x6 goto 172
+	"\x15\x00\x1e\x00\x06\x00\x00\x00" + // 145  if args[2].low == 0x6 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 146  load args[2].low
-	"\x15\x00\x18\x00\x00\x00\x00\x00" + // 147  if args[2].low == 0x0 goto 172
+	"\x15\x00\x1c\x00\x00\x00\x00\x00" + // 147  if args[2].low == 0x0 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 148  load args[0].low
 	"\x15\x00\x00\x10\x02\x00\x00\x00" + // 149  unless args[0].low == 0x2 goto 166
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 150  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 151  A = A & 0xf
 	"\x15\x00\x00\x06\x02\x00\x00\x00" + // 152  unless args[1].low & 0xf == 0x2 goto 159
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 153  load args[2].low
-	"\x15\x00\x11\x00\x11\x00\x00\x00" + // 154  if args[2].low == 0x11 goto 172
+	"\x15\x00\x15\x00\x11\x00\x00\x00" + // 154  if args[2].low == 0x11 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 155  load args[2].low
-	"\x15\x00\x0f\x00\x01\x00\x00\x00" + // 156  if args[2].low == 0x1 goto 172
+	"\x15\x00\x13\x00\x01\x00\x00\x00" + // 156  if args[2].low == 0x1 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 157  load args[2].low
-	"\x15\x00\x0d\x00\x00\x00\x00\x00" + // 158  if args[2].low == 0x0 goto 172
+	"\x15\x00\x11\x00\x00\x00\x00\x00" + // 158  if args[2].low == 0x0 goto 176
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 159  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 160  A = A & 0xf
 	"\x15\x00\x00\x04\x01\x00\x00\x00" + // 161  unless args[1].low & 0xf == 0x1 goto 166
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 162  load args[2].low
-	"\x15\x00\x08\x00\x06\x00\x00\x00" + // 163  if args[2].low == 0x6 goto 172
+	"\x15\x00\x0c\x00\x06\x00\x00\x00" + // 163  if args[2].low == 0x6 goto 176
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 164  load args[2].low
-	"\x15\x00\x06\x00\x00\x00\x00\x00" + // 165  if args[2].low == 0x0 goto 172
+	"\x15\x00\x0a\x00\x00\x00\x00\x00" + // 165  if args[2].low == 0x0 goto 176
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 166  load args[0].low
-	"\x15\x00\x04\x05\x01\x00\x00\x00" + // 167  if args[0].low == 0x1 goto 172 else 173
+	"\x15\x00\x08\x09\x01\x00\x00\x00" + // 167  if args[0].low == 0x1 goto 176 else 177
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 168  load args[1].low
-	"\x15\x00\x03\x00\x1c\x54\x00\x00" + // 169  if args[1].low == 0x541c goto 173
+	"\x15\x00\x07\x00\x23\x54\x00\x00" + // 169  if args[1].low == 0x5423 goto 177
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 170  load args[1].low
-	"\x15\x00\x01\x00\x12\x54\x00\x00" + // 171  if args[1].low == 0x5412 goto 173
-	"\x06\x00\x00\x00\x00\x00\xff\x7f" + // 172  return ALLOW
-	"\x06\x00\x00\x00\x01\x00\x05\x00" // 173  return ERRNO(EPERM)
+	"\x15\x00\x05\x00\x1c\x54\x00\x00" + // 171  if args[1].low == 0x541c goto 177
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 172  load args[1].low
+	"\x15\x00\x03\x00\x12\x54\x00\x00" + // 173  if args[1].low == 0x5412 goto 177
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 174  load args[1].low
+	"\x15\x00\x01\x00\x0c\x54\x00\x00" + // 175  if args[1].low == 0x540c goto 177
+	"\x06\x00\x00\x00\x00\x00\xff\x7f" + // 176  return ALLOW
+	"\x06\x00\x00\x00\x01\x00\x05\x00" // 177  return ERRNO(EPERM)
 
 const amd64Strict = "" +
 	"\x20\x00\x00\x00\x04\x00\x00\x00" + // 0  load arch
@@ -205,384 +209,392 @@ const amd64Strict = "" +
 	"\x35\x00\x08\x00\x35\x00\x00\x00" + // 7  if nr >= socketpair(53) goto 16
 	"\x35\x00\x03\x00\x11\x00\x00\x00" + // 8  if nr >= pread64(17) goto 12
 	"\x35\x00\x01\x00\x03\x00\x00\x00" + // 9  if nr >= close(3) goto 11
-	"\x35\x00\xca\xd1\x02\x00\x00\x00" + // 10  if nr >= open(2) goto 213 else 220
-	"\x35\x00\xc5\xd0\x10\x00\x00\x00" + // 11  if nr >= ioctl(16) goto 209 else 220
+	"\x35\x00\xce\xd5\x02\x00\x00\x00" + // 10  if nr >= open(2) goto 217 else 224
+	"\x35\x00\xc5\xd4\x10\x00\x00\x00" + // 11  if nr >= ioctl(16) goto 209 else 224
 	"\x35\x00\x01\x00\x20\x00\x00\x00" + // 12  if nr >= dup(32) goto 14
-	"\x35\x00\xcd\xce\x1d\x00\x00\x00" + // 13  if nr >= shmget(29) goto 219 else 220
-	"\x35\x00\x00\xcd\x29\x00\x00\x00" + // 14  unless nr >= socket(41) goto 220
-	"\x35\x00\xcc\xbf\x2a\x00\x00\x00" + // 15  if nr >= connect(42) goto 220 else 207
+	"\x35\x00\xd1\xd2\x1d\x00\x00\x00" + // 13  if nr >= shmget(29) goto 223 else 224
+	"\x35\x00\x00\xd1\x29\x00\x00\x00" + // 14  unless nr >= socket(41) goto 224
+	"\x35\x00\xd0\xbf\x2a\x00\x00\x00" + // 15  if nr >= connect(42) goto 224 else 207
 	"\x35\x00\x03\x00\x40\x00\x00\x00" + // 16  if nr >= semget(64) goto 20
 	"\x35\x00\x01\x00\x38\x00\x00\x00" + // 17  if nr >= clone(56) goto 19
-	"\x35\x00\xc9\xbc\x36\x00\x00\x00" + // 18  if nr >= setsockopt(54) goto 220 else 207
-	"\x35\x00\xc8\xb8\x39\x00\x00\x00" + // 19  if nr >= fork(57) goto 220 else 204
+	"\x35\x00\xcd\xbc\x36\x00\x00\x00" + // 18  if nr >= setsockopt(54) goto 224 else 207
+	"\x35\x00\xcc\xb8\x39\x00\x00\x00" + // 19  if nr >= fork(57) goto 224 else 204
 	"\x35\x00\x01\x00\x55\x00\x00\x00" + // 20  if nr >= creat(85) goto 22
-	"\x35\x00\xc6\xc5\x48\x00\x00\x00" + // 21  if nr >= fcntl(72) goto 220 else 219
+	"\x35\x00\xca\xc9\x48\x00\x00\x00" + // 21  if nr >= fcntl(72) goto 224 else 223
 	"\x35\x00\x00\xb2\x56\x00\x00\x00" + // 22  unless nr >= link(86) goto 201
-	"\x35\x00\xb1\xc4\x5a\x00\x00\x00" + // 23  if nr >= chmod(90) goto 201 else 220
+	"\x35\x00\xb1\xc8\x5a\x00\x00\x00" + // 23  if nr >= chmod(90) goto 201 else 224
 	"\x35\x00\x08\x00\x73\x00\x00\x00" + // 24  if nr >= getgroups(115) goto 33
 	"\x35\x00\x03\x00\x67\x00\x00\x00" + // 25  if nr >= syslog(103) goto 29
 	"\x35\x00\x01\x00\x65\x00\x00\x00" + // 26  if nr >= ptrace(101) goto 28
-	"\x35\x00\xc0\xbf\x5f\x00\x00\x00" + // 27  if nr >= umask(95) goto 220 else 219
-	"\x35\x00\xbf\xbe\x66\x00\x00\x00" + // 28  if nr >= getuid(102) goto 220 else 219
+	"\x35\x00\xc4\xc3\x5f\x00\x00\x00" + // 27  if nr >= umask(95) goto 224 else 223
+	"\x35\x00\xc3\xc2\x66\x00\x00\x00" + // 28  if nr >= getuid(102) goto 224 else 223
 	"\x35\x00\x01\x00\x69\x00\x00\x00" + // 29  if nr >= setuid(105) goto 31
-	"\x35\x00\xbd\xbc\x68\x00\x00\x00" + // 30  if nr >= getgid(104) goto 220 else 219
-	"\x35\x00\x00\xbb\x6b\x00\x00\x00" + // 31  unless nr >= geteuid(107) goto 219
-	"\x35\x00\xba\xbb\x71\x00\x00\x00" + // 32  if nr >= setreuid(113) goto 219 else 220
+	"\x35\x00\xc1\xc0\x68\x00\x00\x00" + // 30  if nr >= getgid(104) goto 224 else 223
+	"\x35\x00\x00\xbf\x6b\x00\x00\x00" + // 31  unless nr >= geteuid(107) goto 223
+	"\x35\x00\xbe\xbf\x71\x00\x00\x00" + // 32  if nr >= setreuid(113) goto 223 else 224
 	"\x35\x00\x03\x00\x78\x00\x00\x00" + // 33  if nr >= getresgid(120) goto 37
 	"\x35\x00\x01\x00\x76\x00\x00\x00" + // 34  if nr >= getresuid(118) goto 36
-	"\x35\x00\xb7\xb8\x74\x00\x00\x00" + // 35  if nr >= setgroups(116) goto 219 else 220
-	"\x35\x00\xb6\xb7\x77\x00\x00\x00" + // 36  if nr >= setresgid(119) goto 219 else 220
+	"\x35\x00\xbb\xbc\x74\x00\x00\x00" + // 35  if nr >= setgroups(116) goto 223 else 224
+	"\x35\x00\xba\xbb\x77\x00\x00\x00" + // 36  if nr >= setresgid(119) goto 223 else 224
 	"\x35\x00\x01\x00\x7c\x00\x00\x00" + // 37  if nr >= getsid(124) goto 39
-	"\x35\x00\xb4\xb5\x7a\x00\x00\x00" + // 38  if nr >= setfsuid(122) goto 219 else 220
-	"\x35\x00\x00\xb4\x7e\x00\x00\x00" + // 39  unless nr >= capset(126) goto 220
-	"\x35\x00\xb3\xb2\x7f\x00\x00\x00" + // 40  if nr >= rt_sigpending(127) goto 220 else 219
+	"\x35\x00\xb8\xb9\x7a\x00\x00\x00" + // 38  if nr >= setfsuid(122) goto 223 else 224
+	"\x35\x00\x00\xb8\x7e\x00\x00\x00" + // 39  unless nr >= capset(126) goto 224
+	"\x35\x00\xb7\xb6\x7f\x00\x00\x00" + // 40  if nr >= rt_sigpending(127) goto 224 else 223
 	"\x35\x00\x11\x00\xa2\x00\x00\x00" + // 41  if nr >= sync(162) goto 59
 	"\x35\x00\x08\x00\x90\x00\x00\x00" + // 42  if nr >= sched_setscheduler(144) goto 51
 	"\x35\x00\x03\x00\x89\x00\x00\x00" + // 43  if nr >= statfs(137) goto 47
 	"\x35\x00\x01\x00\x87\x00\x00\x00" + // 44  if nr >= personality(135) goto 46
-	"\x35\x00\x69\xad\x86\x00\x00\x00" + // 45  if nr >= uselib(134) goto 151 else 219
+	"\x35\x00\x69\xb1\x86\x00\x00\x00" + // 45  if nr >= uselib(134) goto 151 else 223
 	"\x35\x00\x68\x96\x88\x00\x00\x00" + // 46  if nr >= ustat(136) goto 151 else 197
 	"\x35\x00\x01\x00\x8c\x00\x00\x00" + // 47  if nr >= getpriority(140) goto 49
-	"\x35\x00\x66\xab\x8b\x00\x00\x00" + // 48  if nr >= sysfs(139) goto 151 else 220
-	"\x35\x00\x00\xaa\x8d\x00\x00\x00" + // 49  unless nr >= setpriority(141) goto 220
-	"\x35\x00\xa9\xa8\x8f\x00\x00\x00" + // 50  if nr >= sched_getparam(143) goto 220 else 219
+	"\x35\x00\x66\xaf\x8b\x00\x00\x00" + // 48  if nr >= sysfs(139) goto 151 else 224
+	"\x35\x00\x00\xae\x8d\x00\x00\x00" + // 49  unless nr >= setpriority(141) goto 224
+	"\x35\x00\xad\xac\x8f\x00\x00\x00" + // 50  if nr >= sched_getparam(143) goto 224 else 223
 	"\x35\x00\x03\x00\x9d\x00\x00\x00" + // 51  if nr >= prctl(157) goto 55
 	"\x35\x00\x01\x00\x99\x00\x00\x00" + // 52  if nr >= vhangup(153) goto 54
-	"\x35\x00\xa6\xa5\x91\x00\x00\x00" + // 53  if nr >= sched_getscheduler(145) goto 220 else 219
-	"\x35\x00\x60\xa4\x9c\x00\x00\x00" + // 54  if nr >= _sysctl(156) goto 151 else 219
+	"\x35\x00\xaa\xa9\x91\x00\x00\x00" + // 53  if nr >= sched_getscheduler(145) goto 224 else 223
+	"\x35\x00\x60\xa8\x9c\x00\x00\x00" + // 54  if nr >= _sysctl(156) goto 151 else 223
 	"\x35\x00\x01\x00\x9f\x00\x00\x00" + // 55  if nr >= adjtimex(159) goto 57
-	"\x35\x00\xa3\x68\x9e\x00\x00\x00" + // 56  if nr >= arch_prctl(158) goto 220 else 161
-	"\x35\x00\x00\xa1\xa0\x00\x00\x00" + // 57  unless nr >= setrlimit(160) goto 219
-	"\x35\x00\xa0\xa1\xa1\x00\x00\x00" + // 58  if nr >= chroot(161) goto 219 else 220
+	"\x35\x00\xa7\x68\x9e\x00\x00\x00" + // 56  if nr >= arch_prctl(158) goto 224 else 161
+	"\x35\x00\x00\xa5\xa0\x00\x00\x00" + // 57  unless nr >= setrlimit(160) goto 223
+	"\x35\x00\xa4\xa5\xa1\x00\x00\x00" + // 58  if nr >= chroot(161) goto 223 else 224
 	"\x35\x00\x08\x00\xbf\x00\x00\x00" + // 59  if nr >= getxattr(191) goto 68
 	"\x35\x00\x03\x00\xb1\x00\x00\x00" + // 60  if nr >= get_kernel_syms(177) goto 64
 	"\x35\x00\x01\x00\xae\x00\x00\x00" + // 61  if nr >= create_module(174) goto 63
-	"\x35\x00\x9c\x9d\xa3\x00\x00\x00" + // 62  if nr >= acct(163) goto 219 else 220
-	"\x35\x00\x9b\x57\xaf\x00\x00\x00" + // 63  if nr >= init_module(175) goto 219 else 151
+	"\x35\x00\xa0\xa1\xa3\x00\x00\x00" + // 62  if nr >= acct(163) goto 223 else 224
+	"\x35\x00\x9f\x57\xaf\x00\x00\x00" + // 63  if nr >= init_module(175) goto 223 else 151
 	"\x35\x00\x01\x00\xb4\x00\x00\x00" + // 64  if nr >= nfsservctl(180) goto 66
-	"\x35\x00\x99\x55\xb3\x00\x00\x00" + // 65  if nr >= quotactl(179) goto 219 else 151
+	"\x35\x00\x9d\x55\xb3\x00\x00\x00" + // 65  if nr >= quotactl(179) goto 223 else 151
 	"\x35\x00\x00\x54\xba\x00\x00\x00" + // 66  unless nr >= gettid(186) goto 151
-	"\x35\x00\x52\x98\xbc\x00\x00\x00" + // 67  if nr >= setxattr(188) goto 150 else 220
+	"\x35\x00\x52\x9c\xbc\x00\x00\x00" + // 67  if nr >= setxattr(188) goto 150 else 224
 	"\x35\x00\x04\x00\xd3\x00\x00\x00" + // 68  if nr >= get_thread_area(211) goto 73
 	"\x35\x00\x01\x00\xc8\x00\x00\x00" + // 69  if nr >= tkill(200) goto 71
-	"\x35\x00\x4f\x95\xc5\x00\x00\x00" + // 70  if nr >= removexattr(197) goto 150 else 220
-	"\x35\x00\x00\x94\xcd\x00\x00\x00" + // 71  unless nr >= set_thread_area(205) goto 220
-	"\x35\x00\x4e\x92\xce\x00\x00\x00" + // 72  if nr >= io_setup(206) goto 151 else 219
+	"\x35\x00\x4f\x99\xc5\x00\x00\x00" + // 70  if nr >= removexattr(197) goto 150 else 224
+	"\x35\x00\x00\x98\xcd\x00\x00\x00" + // 71  unless nr >= set_thread_area(205) goto 224
+	"\x35\x00\x4e\x96\xce\x00\x00\x00" + // 72  if nr >= io_setup(206) goto 151 else 223
 	"\x35\x00\x01\x00\xd5\x00\x00\x00" + // 73  if nr >= epoll_create(213) goto 75
-	"\x35\x00\x4c\x90\xd4\x00\x00\x00" + // 74  if nr >= lookup_dcookie(212) goto 151 else 219
-	"\x35\x00\x00\x90\xd6\x00\x00\x00" + // 75  unless nr >= epoll_ctl_old(214) goto 220
-	"\x35\x00\x8f\x4a\xd9\x00\x00\x00" + // 76  if nr >= getdents64(217) goto 220 else 151
+	"\x35\x00\x4c\x94\xd4\x00\x00\x00" + // 74  if nr >= lookup_dcookie(212) goto 151 else 223
+	"\x35\x00\x00\x94\xd6\x00\x00\x00" + // 75  unless nr >= epoll_ctl_old(214) goto 224
+	"\x35\x00\x93\x4a\xd9\x00\x00\x00" + // 76  if nr >= getdents64(217) goto 224 else 151
 	"\x35\x00\x24\x00\x3f\x01\x00\x00" + // 77  if nr >= memfd_create(319) goto 114
 	"\x35\x00\x11\x00\x13\x01\x00\x00" + // 78  if nr >= splice(275) goto 96
 	"\x35\x00\x08\x00\xfd\x00\x00\x00" + // 79  if nr >= inotify_init(253) goto 88
 	"\x35\x00\x03\x00\xec\x00\x00\x00" + // 80  if nr >= vserver(236) goto 84
 	"\x35\x00\x01\x00\xe3\x00\x00\x00" + // 81  if nr >= clock_settime(227) goto 83
-	"\x35\x00\x89\x88\xdd\x00\x00\x00" + // 82  if nr >= fadvise64(221) goto 220 else 219
-	"\x35\x00\x88\x87\xe4\x00\x00\x00" + // 83  if nr >= clock_gettime(228) goto 220 else 219
+	"\x35\x00\x8d\x8c\xdd\x00\x00\x00" + // 82  if nr >= fadvise64(221) goto 224 else 223
+	"\x35\x00\x8c\x8b\xe4\x00\x00\x00" + // 83  if nr >= clock_gettime(228) goto 224 else 223
 	"\x35\x00\x01\x00\xf7\x00\x00\x00" + // 84  if nr >= waitid(247) goto 86
-	"\x35\x00\x85\x41\xf0\x00\x00\x00" + // 85  if nr >= mq_open(240) goto 219 else 151
-	"\x35\x00\x00\x85\xf8\x00\x00\x00" + // 86  unless nr >= add_key(248) goto 220
-	"\x35\x00\x84\x83\xfc\x00\x00\x00" + // 87  if nr >= ioprio_get(252) goto 220 else 219
+	"\x35\x00\x89\x41\xf0\x00\x00\x00" + // 85  if nr >= mq_open(240) goto 223 else 151
+	"\x35\x00\x00\x89\xf8\x00\x00\x00" + // 86  unless nr >= add_key(248) goto 224
+	"\x35\x00\x88\x87\xfc\x00\x00\x00" + // 87  if nr >= ioprio_get(252) goto 224 else 223
 	"\x35\x00\x03\x00\x05\x01\x00\x00" + // 88  if nr >= futimesat(261) goto 92
 	"\x35\x00\x01\x00\x02\x01\x00\x00" + // 89  if nr >= mkdirat(258) goto 91
-	"\x35\x00\x40\x80\x01\x01\x00\x00" + // 90  if nr >= openat(257) goto 155 else 219
-	"\x35\x00\x7f\x80\x03\x01\x00\x00" + // 91  if nr >= mknodat(259) goto 219 else 220
+	"\x35\x00\x40\x84\x01\x01\x00\x00" + // 90  if nr >= openat(257) goto 155 else 223
+	"\x35\x00\x83\x84\x03\x01\x00\x00" + // 91  if nr >= mknodat(259) goto 223 else 224
 	"\x35\x00\x01\x00\x0d\x01\x00\x00" + // 92  if nr >= faccessat(269) goto 94
-	"\x35\x00\x3a\x7e\x0c\x01\x00\x00" + // 93  if nr >= fchmodat(268) goto 152 else 220
-	"\x35\x00\x00\x7d\x10\x01\x00\x00" + // 94  unless nr >= unshare(272) goto 220
-	"\x35\x00\x7c\x7b\x11\x01\x00\x00" + // 95  if nr >= set_robust_list(273) goto 220 else 219
+	"\x35\x00\x3a\x82\x0c\x01\x00\x00" + // 93  if nr >= fchmodat(268) goto 152 else 224
+	"\x35\x00\x00\x81\x10\x01\x00\x00" + // 94  unless nr >= unshare(272) goto 224
+	"\x35\x00\x80\x7f\x11\x01\x00\x00" + // 95  if nr >= set_robust_list(273) goto 224 else 223
 	"\x35\x00\x08\x00\x2c\x01\x00\x00" + // 96  if nr >= fanotify_init(300) goto 105
 	"\x35\x00\x03\x00\x18\x01\x00\x00" + // 97  if nr >= utimensat(280) goto 101
 	"\x35\x00\x01\x00\x16\x01\x00\x00" + // 98  if nr >= vmsplice(278) goto 100
-	"\x35\x00\x78\x33\x15\x01\x00\x00" + // 99  if nr >= sync_file_range(277) goto 220 else 151
-	"\x35\x00\x76\x32\x17\x01\x00\x00" + // 100  if nr >= move_pages(279) goto 219 else 151
+	"\x35\x00\x7c\x33\x15\x01\x00\x00" + // 99  if nr >= sync_file_range(277) goto 224 else 151
+	"\x35\x00\x7a\x32\x17\x01\x00\x00" + // 100  if nr >= move_pages(279) goto 223 else 151
 	"\x35\x00\x01\x00\x27\x01\x00\x00" + // 101  if nr >= preadv(295) goto 103
-	"\x35\x00\x74\x75\x26\x01\x00\x00" + // 102  if nr >= inotify_init1(294) goto 219 else 220
-	"\x35\x00\x00\x74\x2a\x01\x00\x00" + // 103  unless nr >= perf_event_open(298) goto 220
-	"\x35\x00\x73\x72\x2b\x01\x00\x00" + // 104  if nr >= recvmmsg(299) goto 220 else 219
+	"\x35\x00\x78\x79\x26\x01\x00\x00" + // 102  if nr >= inotify_init1(294) goto 223 else 224
+	"\x35\x00\x00\x78\x2a\x01\x00\x00" + // 103  unless nr >= perf_event_open(298) goto 224
+	"\x35\x00\x77\x76\x2b\x01\x00\x00" + // 104  if nr >= recvmmsg(299) goto 224 else 223
 	"\x35\x00\x04\x00\x35\x01\x00\x00" + // 105  if nr >= getcpu(309) goto 110
 	"\x35\x00\x01\x00\x2f\x01\x00\x00" + // 106  if nr >= name_to_handle_at(303) goto 108
-	"\x35\x00\x70\x6f\x2e\x01\x00\x00" + // 107  if nr >= prlimit64(302) goto 220 else 219
-	"\x35\x00\x00\x6e\x32\x01\x00\x00" + // 108  unless nr >= syncfs(306) goto 219
-	"\x35\x00\x6d\x6e\x34\x01\x00\x00" + // 109  if nr >= setns(308) goto 219 else 220
+	"\x35\x00\x74\x73\x2e\x01\x00\x00" + // 107  if nr >= prlimit64(302) goto 224 else 223
+	"\x35\x00\x00\x72\x32\x01\x00\x00" + // 108  unless nr >= syncfs(306) goto 223
+	"\x35\x00\x71\x72\x34\x01\x00\x00" + // 109  if nr >= setns(308) goto 223 else 224
 	"\x35\x00\x01\x00\x3b\x01\x00\x00" + // 110  if nr >= sched_getattr(315) goto 112
-	"\x35\x00\x6b\x6c\x36\x01\x00\x00" + // 111  if nr >= process_vm_readv(310) goto 219 else 220
-	"\x35\x00\x00\x6b\x3d\x01\x00\x00" + // 112  unless nr >= seccomp(317) goto 220
-	"\x35\x00\x6a\x69\x3e\x01\x00\x00" + // 113  if nr >= getrandom(318) goto 220 else 219
+	"\x35\x00\x6f\x70\x36\x01\x00\x00" + // 111  if nr >= process_vm_readv(310) goto 223 else 224
+	"\x35\x00\x00\x6f\x3d\x01\x00\x00" + // 112  unless nr >= seccomp(317) goto 224
+	"\x35\x00\x6e\x6d\x3e\x01\x00\x00" + // 113  if nr >= getrandom(318) goto 224 else 223
 	"\x35\x00\x11\x00\xb8\x01\x00\x00" + // 114  if nr >= process_madvise(440) goto 132
 	"\x35\x00\x08\x00\xa8\x01\x00\x00" + // 115  if nr >= pidfd_send_signal(424) goto 124
 	"\x35\x00\x03\x00\x49\x01\x00\x00" + // 116  if nr >= pkey_mprotect(329) goto 120
 	"\x35\x00\x01\x00\x43\x01\x00\x00" + // 117  if nr >= userfaultfd(323) goto 119
-	"\x35\x00\x65\x64\x42\x01\x00\x00" + // 118  if nr >= execveat(322) goto 220 else 219
-	"\x35\x00\x64\x63\x44\x01\x00\x00" + // 119  if nr >= membarrier(324) goto 220 else 219
+	"\x35\x00\x69\x68\x42\x01\x00\x00" + // 118  if nr >= execveat(322) goto 224 else 223
+	"\x35\x00\x68\x67\x44\x01\x00\x00" + // 119  if nr >= membarrier(324) goto 224 else 223
 	"\x35\x00\x01\x00\x4d\x01\x00\x00" + // 120  if nr >= io_pgetevents(333) goto 122
-	"\x35\x00\x62\x1d\x4c\x01\x00\x00" + // 121  if nr >= statx(332) goto 220 else 151
+	"\x35\x00\x66\x1d\x4c\x01\x00\x00" + // 121  if nr >= statx(332) goto 224 else 151
 	"\x35\x00\x00\x1c\x4e\x01\x00\x00" + // 122  unless nr >= rseq(334) goto 151
-	"\x35\x00\x5f\x60\x51\x01\x00\x00" + // 123  if nr >= 337 goto 219 else 220
+	"\x35\x00\x63\x64\x51\x01\x00\x00" + // 123  if nr >= 337 goto 223 else 224
 	"\x35\x00\x03\x00\xb3\x01\x00\x00" + // 124  if nr >= clone3(435) goto 128
 	"\x35\x00\x01\x00\xac\x01\x00\x00" + // 125  if nr >= open_tree(428) goto 127
-	"\x35\x00\x18\x5d\xa9\x01\x00\x00" + // 126  if nr >= io_uring_setup(425) goto 151 else 220
-	"\x35\x00\x5c\x5b\xb2\x01\x00\x00" + // 127  if nr >= pidfd_open(434) goto 220 else 219
+	"\x35\x00\x18\x61\xa9\x01\x00\x00" + // 126  if nr >= io_uring_setup(425) goto 151 else 224
+	"\x35\x00\x60\x5f\xb2\x01\x00\x00" + // 127  if nr >= pidfd_open(434) goto 224 else 223
 	"\x35\x00\x01\x00\xb5\x01\x00\x00" + // 128  if nr >= openat2(437) goto 130
-	"\x35\x00\x5a\x15\xb4\x01\x00\x00" + // 129  if nr >= close_range(436) goto 220 else 151
+	"\x35\x00\x5e\x15\xb4\x01\x00\x00" + // 129  if nr >= close_range(436) goto 224 else 151
 	"\x35\x00\x00\x14\xb6\x01\x00\x00" + // 130  unless nr >= pidfd_getfd(438) goto 151
-	"\x35\x00\x58\x57\xb7\x01\x00\x00" + // 131  if nr >= faccessat2(439) goto 220 else 219
+	"\x35\x00\x5c\x5b\xb7\x01\x00\x00" + // 131  if nr >= faccessat2(439) goto 224 else 223
 	"\x35\x00\x08\x00\xc5\x01\x00\x00" + // 132  if nr >= map_shadow_stack(453) goto 141
 	"\x35\x00\x03\x00\xc0\x01\x00\x00" + // 133  if nr >= process_mrelease(448) goto 137
 	"\x35\x00\x01\x00\xba\x01\x00\x00" + // 134  if nr >= mount_setattr(442) goto 136
-	"\x35\x00\x54\x53\xb9\x01\x00\x00" + // 135  if nr >= epoll_pwait2(441) goto 220 else 219
-	"\x35\x00\x0e\x52\xbf\x01\x00\x00" + // 136  if nr >= memfd_secret(447) goto 151 else 219
+	"\x35\x00\x58\x57\xb9\x01\x00\x00" + // 135  if nr >= epoll_pwait2(441) goto 224 else 223
+	"\x35\x00\x0e\x56\xbf\x01\x00\x00" + // 136  if nr >= memfd_secret(447) goto 151 else 223
 	"\x35\x00\x01\x00\xc2\x01\x00\x00" + // 137  if nr >= set_mempolicy_home_node(450) goto 139
-	"\x35\x00\x51\x50\xc1\x01\x00\x00" + // 138  if nr >= futex_waitv(449) goto 220 else 219
+	"\x35\x00\x55\x54\xc1\x01\x00\x00" + // 138  if nr >= futex_waitv(449) goto 224 else 223
 	"\x35\x00\x00\x0b\xc3\x01\x00\x00" + // 139  unless nr >= cachestat(451) goto 151
-	"\x35\x00\x0a\x4f\xc4\x01\x00\x00" + // 140  if nr >= fchmodat2(452) goto 151 else 220
+	"\x35\x00\x0a\x53\xc4\x01\x00\x00" + // 140  if nr >= fchmodat2(452) goto 151 else 224
 	"\x35\x00\x04\x00\xd2\x01\x00\x00" + // 141  if nr >= removexattrat(466) goto 146
 	"\x35\x00\x01\x00\xce\x01\x00\x00" + // 142  if nr >= mseal(462) goto 144
-	"\x35\x00\x07\x4c\xc9\x01\x00\x00" + // 143  if nr >= statmount(457) goto 151 else 220
-	"\x35\x00\x00\x4b\xcf\x01\x00\x00" + // 144  unless nr >= setxattrat(463) goto 220
-	"\x35\x00\x4a\x04\xd0\x01\x00\x00" + // 145  if nr >= getxattrat(464) goto 220 else 150
+	"\x35\x00\x07\x50\xc9\x01\x00\x00" + // 143  if nr >= statmount(457) goto 151 else 224
+	"\x35\x00\x00\x4f\xcf\x01\x00\x00" + // 144  unless nr >= setxattrat(463) goto 224
+	"\x35\x00\x4e\x04\xd0\x01\x00\x00" + // 145  if nr >= getxattrat(464) goto 224 else 150
 	"\x35\x00\x01\x00\xd4\x01\x00\x00" + // 146  if nr >= file_getattr(468) goto 148
-	"\x35\x00\x47\x02\xd3\x01\x00\x00" + // 147  if nr >= open_tree_attr(467) goto 219 else 150
-	"\x35\x00\x00\x47\xd5\x01\x00\x00" + // 148  unless nr >= file_setattr(469) goto 220
+	"\x35\x00\x4b\x02\xd3\x01\x00\x00" + // 147  if nr >= open_tree_attr(467) goto 223 else 150
+	"\x35\x00\x00\x4b\xd5\x01\x00\x00" + // 148  unless nr >= file_setattr(469) goto 224
 	"\x35\x00\x01\x00\xd6\x01\x00\x00" + // 149  if nr >= listns(470) goto 151
 	"\x06\x00\x00\x00\x5f\x00\x05\x00" + // 150  return ERRNO(ENOTSUP)
 	"\x06\x00\x00\x00\x26\x00\x05\x00" + // 151  return ERRNO(ENOSYS)
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 152  load args[2].low
 	"\x54\x00\x00\x00\x00\x0c\x00\x00" + // 153  A = A & 0xc00
-	"\x15\x00\x41\x40\x00\x00\x00\x00" + // 154  if args[2].low & 0xc00 == 0x0 goto 220 else 219
+	"\x15\x00\x45\x44\x00\x00\x00\x00" + // 154  if args[2].low & 0xc00 == 0x0 goto 224 else 223
 	"\x20\x00\x00\x00\x28\x00\x00\x00" + // 155  load args[3].low
 	"\x54\x00\x00\x00\x00\x0c\x00\x00" + // 156  A = A & 0xc00
-	"\x15\x00\x3e\x00\x00\x00\x00\x00" + // 157  if args[3].low & 0xc00 == 0x0 goto 220
+	"\x15\x00\x42\x00\x00\x00\x00\x00" + // 157  if args[3].low & 0xc00 == 0x0 goto 224
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 158  load args[2].low
 	"\x54\x00\x00\x00\x40\x00\x40\x00" + // 159  A = A & 0x400040
-	"\x15\x00\x3b\x3a\x00\x00\x00\x00" + // 160  if args[2].low & 0x400040 == 0x0 goto 220 else 219
+	"\x15\x00\x3f\x3e\x00\x00\x00\x00" + // 160  if args[2].low & 0x400040 == 0x0 goto 224 else 223
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 161  load args[0].low
-	"\x15\x00\x39\x00\x41\x4d\x56\x53" + // 162  if args[0].low == 0x53564d41 goto 220
+	"\x15\x00\x3d\x00\x41\x4d\x56\x53" + // 162  if args[0].low == 0x53564d41 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 163  load args[0].low
-	"\x15\x00\x37\x00\x38\x00\x00\x00" + // 164  if args[0].low == 0x38 goto 220
+	"\x15\x00\x3b\x00\x38\x00\x00\x00" + // 164  if args[0].low == 0x38 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 165  load args[0].low
-	"\x15\x00\x35\x00\x37\x00\x00\x00" + // 166  if args[0].low == 0x37 goto 220
+	"\x15\x00\x39\x00\x37\x00\x00\x00" + // 166  if args[0].low == 0x37 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 167  load args[0].low
-	"\x15\x00\x33\x00\x2a\x00\x00\x00" + // 168  if args[0].low == 0x2a goto 220
+	"\x15\x00\x37\x00\x2a\x00\x00\x00" + // 168  if args[0].low == 0x2a goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 169  load args[0].low
-	"\x15\x00\x31\x00\x29\x00\x00\x00" + // 170  if args[0].low == 0x29 goto 220
+	"\x15\x00\x35\x00\x29\x00\x00\x00" + // 170  if args[0].low == 0x29 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 171  load args[0].low
-	"\x15\x00\x2f\x00\x27\x00\x00\x00" + // 172  if args[0].low == 0x27 goto 220
+	"\x15\x00\x33\x00\x27\x00\x00\x00" + // 172  if args[0].low == 0x27 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 173  load args[0].low
-	"\x15\x00\x2d\x00\x26\x00\x00\x00" + // 174  if args[0].low == 0x26 goto 220
+	"\x15\x00\x31\x00\x26\x00\x00\x00" + // 174  if args[0].low == 0x26 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 175  load args[0].low
-	"\x15\x00\x2b\x00\x25\x00\x00\x00" + // 176  if args[0].low == 0x25 goto 220
+	"\x15\x00\x2f\x00\x25\x00\x00\x00" + // 176  if args[0].low == 0x25 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 177  load args[0].low
-	"\x15\x00\x29\x00\x24\x00\x00\x00" + // 178  if args[0].low == 0x24 goto 220
+	"\x15\x00\x2d\x00\x24\x00\x00\x00" + // 178  if args[0].low == 0x24 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 179  load args[0].low
-	"\x15\x00\x27\x00\x1e\x00\x00\x00" + // 180  if args[0].low == 0x1e goto 220
+	"\x15\x00\x2b\x00\x1e\x00\x00\x00" + // 180  if args[0].low == 0x1e goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 181  load args[0].low
-	"\x15\x00\x25\x00\x1d\x00\x00\x00" + // 182  if args[0].low == 0x1d goto 220
+	"\x15\x00\x29\x00\x1d\x00\x00\x00" + // 182  if args[0].low == 0x1d goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 183  load args[0].low
-	"\x15\x00\x23\x00\x17\x00\x00\x00" + // 184  if args[0].low == 0x17 goto 220
+	"\x15\x00\x27\x00\x17\x00\x00\x00" + // 184  if args[0].low == 0x17 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 185  load args[0].low
-	"\x15\x00\x21\x00\x15\x00\x00\x00" + // 186  if args[0].low == 0x15 goto 220
+	"\x15\x00\x25\x00\x15\x00\x00\x00" + // 186  if args[0].low == 0x15 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 187  load args[0].low
-	"\x15\x00\x1f\x00\x10\x00\x00\x00" + // 188  if args[0].low == 0x10 goto 220
+	"\x15\x00\x23\x00\x10\x00\x00\x00" + // 188  if args[0].low == 0x10 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 189  load args[0].low
-	"\x15\x00\x1d\x00\x0f\x00\x00\x00" + // 190  if args[0].low == 0xf goto 220
+	"\x15\x00\x21\x00\x0f\x00\x00\x00" + // 190  if args[0].low == 0xf goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 191  load args[0].low
-	"\x15\x00\x1b\x00\x04\x00\x00\x00" + // 192  if args[0].low == 0x4 goto 220
+	"\x15\x00\x1f\x00\x04\x00\x00\x00" + // 192  if args[0].low == 0x4 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 193  load args[0].low
-	"\x15\x00\x19\x00\x03\x00\x00\x00" + // 194  if args[0].low == 0x3 goto 220
+	"\x15\x00\x1d\x00\x03\x00\x00\x00" + // 194  if args[0].low == 0x3 goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 195  load args[0].low
-	"\x15\x00\x17\x0a\x02\x00\x00\x00" + // 196  if args[0].low == 0x2 goto 220 else 207
+	"\x15\x00\x1b\x0a\x02\x00\x00\x00" + // 196  if args[0].low == 0x2 goto 224 else 207
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 197  load args[0].low
-	"\x15\x00\x15\x00\xff\xff\xff\xff" + // 198  if args[0].low == 0xffffffff goto 220
+	"\x15\x00\x19\x00\xff\xff\xff\xff" + // 198  if args[0].low == 0xffffffff goto 224
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 199  load args[0].low
-	"\x15\x00\x13\x12\x00\x00\x00\x00" + // 200  if args[0].low == 0x0 goto 220 else 219
+	"\x15\x00\x17\x16\x00\x00\x00\x00" + // 200  if args[0].low == 0x0 goto 224 else 223
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 201  load args[1].low
 	"\x54\x00\x00\x00\x00\x0c\x00\x00" + // 202  A = A & 0xc00
-	"\x15\x00\x10\x0f\x00\x00\x00\x00" + // 203  if args[1].low & 0xc00 == 0x0 goto 220 else 219
+	"\x15\x00\x14\x13\x00\x00\x00\x00" + // 203  if args[1].low & 0xc00 == 0x0 goto 224 else 223
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 204  load args[0].low
 	"\x54\x00\x00\x00\x00\x00\x02\x7e" + // 205  A = A & 0x7e020000
-	"\x15\x00\x0d\x0c\x00\x00\x00\x00" + // 206  if args[0].low & 0x7e020000 == 0x0 goto 220 else 219
+	"\x15\x00\x11\x10\x00\x00\x00\x00" + // 206  if args[0].low & 0x7e020000 == 0x0 goto 224 else 223
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 207  load args[0].low
-	"\x15\x00\x0b\x0a\x01\x00\x00\x00" + // 208  if args[0].low == 0x1 goto 220 else 219
+	"\x15\x00\x0f\x0e\x01\x00\x00\x00" + // 208  if args[0].low == 0x1 goto 224 else 223
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 209  load args[1].low
-	"\x15\x00\x08\x00\x1c\x54\x00\x00" + // 210  if args[1].low == 0x541c goto 219
+	"\x15\x00\x0c\x00\x23\x54\x00\x00" + // 210  if args[1].low == 0x5423 goto 223
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 211  load args[1].low
-	"\x15\x00\x06\x07\x12\x54\x00\x00" + // 212  if args[1].low == 0x5412 goto 219 else 220
-	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 213  load args[2].low
-	"\x54\x00\x00\x00\x00\x0c\x00\x00" + // 214  A = A & 0xc00
-	"\x15\x00\x04\x00\x00\x00\x00\x00" + // 215  if args[2].low & 0xc00 == 0x0 goto 220
-	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 216  load args[1].low
-	"\x54\x00\x00\x00\x40\x00\x40\x00" + // 217  A = A & 0x400040
-	"\x15\x00\x01\x00\x00\x00\x00\x00" + // 218  if args[1].low & 0x400040 == 0x0 goto 220
-	"\x06\x00\x00\x00\x01\x00\x05\x00" + // 219  return ERRNO(EPERM)
-	"\x06\x00\x00\x00\x00\x00\xff\x7f" // 220  return ALLOW
+	"\x15\x00\x0a\x00\x1c\x54\x00\x00" + // 212  if args[1].low == 0x541c goto 223
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 213  load args[1].low
+	"\x15\x00\x08\x00\x12\x54\x00\x00" + // 214  if args[1].low == 0x5412 goto 223
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 215  load args[1].low
+	"\x15\x00\x06\x07\x0c\x54\x00\x00" + // 216  if args[1].low == 0x540c goto 223 else 224
+	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 217  load args[2].low
+	"\x54\x00\x00\x00\x00\x0c\x00\x00" + // 218  A = A & 0xc00
+	"\x15\x00\x04\x00\x00\x00\x00\x00" + // 219  if args[2].low & 0xc00 == 0x0 goto 224
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 220  load args[1].low
+	"\x54\x00\x00\x00\x40\x00\x40\x00" + // 221  A = A & 0x400040
+	"\x15\x00\x01\x00\x00\x00\x00\x00" + // 222  if args[1].low & 0x400040 == 0x0 goto 224
+	"\x06\x00\x00\x00\x01\x00\x05\x00" + // 223  return ERRNO(EPERM)
+	"\x06\x00\x00\x00\x00\x00\xff\x7f" // 224  return ALLOW
 
 const amd64Log = "" +
 	"\x20\x00\x00\x00\x04\x00\x00\x00" + // 0  load arch
-	"\x15\x00\x00\xa2\x3e\x00\x00\xc0" + // 1  unless arch == amd64 goto 164
+	"\x15\x00\x00\xa6\x3e\x00\x00\xc0" + // 1  unless arch == amd64 goto 168
 	"\x20\x00\x00\x00\x00\x00\x00\x00" + // 2  load nr
 	"\x35\x00\x25\x00\x01\x01\x00\x00" + // 3  if nr >= openat(257) goto 41
 	"\x35\x00\x12\x00\x9f\x00\x00\x00" + // 4  if nr >= adjtimex(159) goto 23
 	"\x35\x00\x08\x00\x67\x00\x00\x00" + // 5  if nr >= syslog(103) goto 14
 	"\x35\x00\x03\x00\x2a\x00\x00\x00" + // 6  if nr >= connect(42) goto 10
 	"\x35\x00\x01\x00\x11\x00\x00\x00" + // 7  if nr >= pread64(17) goto 9
-	"\x35\x00\x96\x9a\x10\x00\x00\x00" + // 8  if nr >= ioctl(16) goto 159 else 163
-	"\x35\x00\x6b\x99\x29\x00\x00\x00" + // 9  if nr >= socket(41) goto 117 else 163
+	"\x35\x00\x96\x9e\x10\x00\x00\x00" + // 8  if nr >= ioctl(16) goto 159 else 167
+	"\x35\x00\x6b\x9d\x29\x00\x00\x00" + // 9  if nr >= socket(41) goto 117 else 167
 	"\x35\x00\x01\x00\x36\x00\x00\x00" + // 10  if nr >= setsockopt(54) goto 12
-	"\x35\x00\x91\x97\x35\x00\x00\x00" + // 11  if nr >= socketpair(53) goto 157 else 163
-	"\x35\x00\x00\x96\x38\x00\x00\x00" + // 12  unless nr >= clone(56) goto 163
-	"\x35\x00\x95\x64\x39\x00\x00\x00" + // 13  if nr >= fork(57) goto 163 else 114
+	"\x35\x00\x91\x9b\x35\x00\x00\x00" + // 11  if nr >= socketpair(53) goto 157 else 167
+	"\x35\x00\x00\x9a\x38\x00\x00\x00" + // 12  unless nr >= clone(56) goto 167
+	"\x35\x00\x99\x64\x39\x00\x00\x00" + // 13  if nr >= fork(57) goto 167 else 114
 	"\x35\x00\x04\x00\x88\x00\x00\x00" + // 14  if nr >= ustat(136) goto 19
 	"\x35\x00\x01\x00\x85\x00\x00\x00" + // 15  if nr >= mknod(133) goto 17
-	"\x35\x00\x92\x93\x68\x00\x00\x00" + // 16  if nr >= getgid(104) goto 163 else 164
+	"\x35\x00\x96\x97\x68\x00\x00\x00" + // 16  if nr >= getgid(104) goto 167 else 168
 	"\x35\x00\x00\x54\x86\x00\x00\x00" + // 17  unless nr >= uselib(134) goto 102
-	"\x35\x00\x47\x91\x87\x00\x00\x00" + // 18  if nr >= personality(135) goto 90 else 164
+	"\x35\x00\x47\x95\x87\x00\x00\x00" + // 18  if nr >= personality(135) goto 90 else 168
 	"\x35\x00\x01\x00\x8c\x00\x00\x00" + // 19  if nr >= getpriority(140) goto 21
-	"\x35\x00\x8f\x8e\x8b\x00\x00\x00" + // 20  if nr >= sysfs(139) goto 164 else 163
-	"\x35\x00\x00\x8d\x99\x00\x00\x00" + // 21  unless nr >= vhangup(153) goto 163
-	"\x35\x00\x8c\x8d\x9d\x00\x00\x00" + // 22  if nr >= prctl(157) goto 163 else 164
+	"\x35\x00\x93\x92\x8b\x00\x00\x00" + // 20  if nr >= sysfs(139) goto 168 else 167
+	"\x35\x00\x00\x91\x99\x00\x00\x00" + // 21  unless nr >= vhangup(153) goto 167
+	"\x35\x00\x90\x91\x9d\x00\x00\x00" + // 22  if nr >= prctl(157) goto 167 else 168
 	"\x35\x00\x08\x00\xd8\x00\x00\x00" + // 23  if nr >= remap_file_pages(216) goto 32
 	"\x35\x00\x03\x00\xa3\x00\x00\x00" + // 24  if nr >= acct(163) goto 28
 	"\x35\x00\x01\x00\xa1\x00\x00\x00" + // 25  if nr >= chroot(161) goto 27
-	"\x35\x00\x88\x89\xa0\x00\x00\x00" + // 26  if nr >= setrlimit(160) goto 163 else 164
-	"\x35\x00\x87\x88\xa2\x00\x00\x00" + // 27  if nr >= sync(162) goto 163 else 164
+	"\x35\x00\x8c\x8d\xa0\x00\x00\x00" + // 26  if nr >= setrlimit(160) goto 167 else 168
+	"\x35\x00\x8b\x8c\xa2\x00\x00\x00" + // 27  if nr >= sync(162) goto 167 else 168
 	"\x35\x00\x01\x00\xd4\x00\x00\x00" + // 28  if nr >= lookup_dcookie(212) goto 30
-	"\x35\x00\x85\x86\xba\x00\x00\x00" + // 29  if nr >= gettid(186) goto 163 else 164
-	"\x35\x00\x00\x85\xd5\x00\x00\x00" + // 30  unless nr >= epoll_create(213) goto 164
-	"\x35\x00\x84\x83\xd6\x00\x00\x00" + // 31  if nr >= epoll_ctl_old(214) goto 164 else 163
+	"\x35\x00\x89\x8a\xba\x00\x00\x00" + // 29  if nr >= gettid(186) goto 167 else 168
+	"\x35\x00\x00\x89\xd5\x00\x00\x00" + // 30  unless nr >= epoll_create(213) goto 168
+	"\x35\x00\x88\x87\xd6\x00\x00\x00" + // 31  if nr >= epoll_ctl_old(214) goto 168 else 167
 	"\x35\x00\x04\x00\xf6\x00\x00\x00" + // 32  if nr >= kexec_load(246) goto 37
 	"\x35\x00\x01\x00\xe4\x00\x00\x00" + // 33  if nr >= clock_gettime(228) goto 35
-	"\x35\x00\x81\x80\xe3\x00\x00\x00" + // 34  if nr >= clock_settime(227) goto 164 else 163
-	"\x35\x00\x00\x7f\xec\x00\x00\x00" + // 35  unless nr >= vserver(236) goto 163
-	"\x35\x00\x7e\x7f\xed\x00\x00\x00" + // 36  if nr >= mbind(237) goto 163 else 164
+	"\x35\x00\x85\x84\xe3\x00\x00\x00" + // 34  if nr >= clock_settime(227) goto 168 else 167
+	"\x35\x00\x00\x83\xec\x00\x00\x00" + // 35  unless nr >= vserver(236) goto 167
+	"\x35\x00\x82\x83\xed\x00\x00\x00" + // 36  if nr >= mbind(237) goto 167 else 168
 	"\x35\x00\x01\x00\xf8\x00\x00\x00" + // 37  if nr >= add_key(248) goto 39
-	"\x35\x00\x7c\x7d\xf7\x00\x00\x00" + // 38  if nr >= waitid(247) goto 163 else 164
-	"\x35\x00\x00\x7c\xfb\x00\x00\x00" + // 39  unless nr >= ioprio_set(251) goto 164
-	"\x35\x00\x7b\x7a\x00\x01\x00\x00" + // 40  if nr >= migrate_pages(256) goto 164 else 163
+	"\x35\x00\x80\x81\xf7\x00\x00\x00" + // 38  if nr >= waitid(247) goto 167 else 168
+	"\x35\x00\x00\x80\xfb\x00\x00\x00" + // 39  unless nr >= ioprio_set(251) goto 168
+	"\x35\x00\x7f\x7e\x00\x01\x00\x00" + // 40  if nr >= migrate_pages(256) goto 168 else 167
 	"\x35\x00\x12\x00\x43\x01\x00\x00" + // 41  if nr >= userfaultfd(323) goto 60
 	"\x35\x00\x08\x00\x2c\x01\x00\x00" + // 42  if nr >= fanotify_init(300) goto 51
 	"\x35\x00\x03\x00\x11\x01\x00\x00" + // 43  if nr >= set_robust_list(273) goto 47
 	"\x35\x00\x01\x00\x04\x01\x00\x00" + // 44  if nr >= fchownat(260) goto 46
-	"\x35\x00\x20\x75\x03\x01\x00\x00" + // 45  if nr >= mknodat(259) goto 78 else 163
-	"\x35\x00\x75\x74\x10\x01\x00\x00" + // 46  if nr >= unshare(272) goto 164 else 163
+	"\x35\x00\x20\x79\x03\x01\x00\x00" + // 45  if nr >= mknodat(259) goto 78 else 167
+	"\x35\x00\x79\x78\x10\x01\x00\x00" + // 46  if nr >= unshare(272) goto 168 else 167
 	"\x35\x00\x01\x00\x18\x01\x00\x00" + // 47  if nr >= utimensat(280) goto 49
-	"\x35\x00\x73\x72\x17\x01\x00\x00" + // 48  if nr >= move_pages(279) goto 164 else 163
-	"\x35\x00\x00\x71\x2a\x01\x00\x00" + // 49  unless nr >= perf_event_open(298) goto 163
-	"\x35\x00\x70\x71\x2b\x01\x00\x00" + // 50  if nr >= recvmmsg(299) goto 163 else 164
+	"\x35\x00\x77\x76\x17\x01\x00\x00" + // 48  if nr >= move_pages(279) goto 168 else 167
+	"\x35\x00\x00\x75\x2a\x01\x00\x00" + // 49  unless nr >= perf_event_open(298) goto 167
+	"\x35\x00\x74\x75\x2b\x01\x00\x00" + // 50  if nr >= recvmmsg(299) goto 167 else 168
 	"\x35\x00\x04\x00\x35\x01\x00\x00" + // 51  if nr >= getcpu(309) goto 56
 	"\x35\x00\x01\x00\x30\x01\x00\x00" + // 52  if nr >= open_by_handle_at(304) goto 54
-	"\x35\x00\x6d\x6e\x2e\x01\x00\x00" + // 53  if nr >= prlimit64(302) goto 163 else 164
-	"\x35\x00\x00\x6d\x32\x01\x00\x00" + // 54  unless nr >= syncfs(306) goto 164
-	"\x35\x00\x6c\x6b\x34\x01\x00\x00" + // 55  if nr >= setns(308) goto 164 else 163
+	"\x35\x00\x71\x72\x2e\x01\x00\x00" + // 53  if nr >= prlimit64(302) goto 167 else 168
+	"\x35\x00\x00\x71\x32\x01\x00\x00" + // 54  unless nr >= syncfs(306) goto 168
+	"\x35\x00\x70\x6f\x34\x01\x00\x00" + // 55  if nr >= setns(308) goto 168 else 167
 	"\x35\x00\x01\x00\x3a\x01\x00\x00" + // 56  if nr >= sched_setattr(314) goto 58
-	"\x35\x00\x6a\x69\x38\x01\x00\x00" + // 57  if nr >= kcmp(312) goto 164 else 163
-	"\x35\x00\x00\x68\x40\x01\x00\x00" + // 58  unless nr >= kexec_file_load(320) goto 163
-	"\x35\x00\x67\x68\x42\x01\x00\x00" + // 59  if nr >= execveat(322) goto 163 else 164
+	"\x35\x00\x6e\x6d\x38\x01\x00\x00" + // 57  if nr >= kcmp(312) goto 168 else 167
+	"\x35\x00\x00\x6c\x40\x01\x00\x00" + // 58  unless nr >= kexec_file_load(320) goto 167
+	"\x35\x00\x6b\x6c\x42\x01\x00\x00" + // 59  if nr >= execveat(322) goto 167 else 168
 	"\x35\x00\x08\x00\xb7\x01\x00\x00" + // 60  if nr >= faccessat2(439) goto 69
 	"\x35\x00\x03\x00\xa9\x01\x00\x00" + // 61  if nr >= io_uring_setup(425) goto 65
 	"\x35\x00\x01\x00\x51\x01\x00\x00" + // 62  if nr >= 337 goto 64
-	"\x35\x00\x63\x64\x44\x01\x00\x00" + // 63  if nr >= membarrier(324) goto 163 else 164
-	"\x35\x00\x62\x63\xa8\x01\x00\x00" + // 64  if nr >= pidfd_send_signal(424) goto 163 else 164
+	"\x35\x00\x67\x68\x44\x01\x00\x00" + // 63  if nr >= membarrier(324) goto 167 else 168
+	"\x35\x00\x66\x67\xa8\x01\x00\x00" + // 64  if nr >= pidfd_send_signal(424) goto 167 else 168
 	"\x35\x00\x01\x00\xb3\x01\x00\x00" + // 65  if nr >= clone3(435) goto 67
-	"\x35\x00\x60\x61\xb2\x01\x00\x00" + // 66  if nr >= pidfd_open(434) goto 163 else 164
-	"\x35\x00\x00\x60\xb4\x01\x00\x00" + // 67  unless nr >= close_range(436) goto 164
-	"\x35\x00\x5f\x5e\xb6\x01\x00\x00" + // 68  if nr >= pidfd_getfd(438) goto 164 else 163
+	"\x35\x00\x64\x65\xb2\x01\x00\x00" + // 66  if nr >= pidfd_open(434) goto 167 else 168
+	"\x35\x00\x00\x64\xb4\x01\x00\x00" + // 67  unless nr >= close_range(436) goto 168
+	"\x35\x00\x63\x62\xb6\x01\x00\x00" + // 68  if nr >= pidfd_getfd(438) goto 168 else 167
 	"\x35\x00\x04\x00\xc9\x01\x00\x00" + // 69  if nr >= statmount(457) goto 74
 	"\x35\x00\x01\x00\xbc\x01\x00\x00" + // 70  if nr >= landlock_create_ruleset(444) goto 72
-	"\x35\x00\x5c\x5b\xba\x01\x00\x00" + // 71  if nr >= mount_setattr(442) goto 164 else 163
-	"\x35\x00\x00\x5a\xbf\x01\x00\x00" + // 72  unless nr >= memfd_secret(447) goto 163
-	"\x35\x00\x59\x5a\xc0\x01\x00\x00" + // 73  if nr >= process_mrelease(448) goto 163 else 164
+	"\x35\x00\x60\x5f\xba\x01\x00\x00" + // 71  if nr >= mount_setattr(442) goto 168 else 167
+	"\x35\x00\x00\x5e\xbf\x01\x00\x00" + // 72  unless nr >= memfd_secret(447) goto 167
+	"\x35\x00\x5d\x5e\xc0\x01\x00\x00" + // 73  if nr >= process_mrelease(448) goto 167 else 168
 	"\x35\x00\x01\x00\xd3\x01\x00\x00" + // 74  if nr >= open_tree_attr(467) goto 76
-	"\x35\x00\x57\x58\xce\x01\x00\x00" + // 75  if nr >= mseal(462) goto 163 else 164
-	"\x35\x00\x00\x57\xd4\x01\x00\x00" + // 76  unless nr >= file_getattr(468) goto 164
-	"\x35\x00\x56\x55\xd6\x01\x00\x00" + // 77  if nr >= listns(470) goto 164 else 163
+	"\x35\x00\x5b\x5c\xce\x01\x00\x00" + // 75  if nr >= mseal(462) goto 167 else 168
+	"\x35\x00\x00\x5b\xd4\x01\x00\x00" + // 76  unless nr >= file_getattr(468) goto 168
+	"\x35\x00\x5a\x59\xd6\x01\x00\x00" + // 77  if nr >= listns(470) goto 168 else 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 78  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 79  A = A & 0xf000
-	"\x15\x00\x52\x00\x00\xc0\x00\x00" + // 80  if args[2].low & 0xf000 == 0xc000 goto 163
+	"\x15\x00\x56\x00\x00\xc0\x00\x00" + // 80  if args[2].low & 0xf000 == 0xc000 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 81  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 82  A = A & 0xf000
-	"\x15\x00\x4f\x00\x00\x80\x00\x00" + // 83  if args[2].low & 0xf000 == 0x8000 goto 163
+	"\x15\x00\x53\x00\x00\x80\x00\x00" + // 83  if args[2].low & 0xf000 == 0x8000 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 84  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 85  A = A & 0xf000
-	"\x15\x00\x4c\x00\x00\x10\x00\x00" + // 86  if args[2].low & 0xf000 == 0x1000 goto 163
+	"\x15\x00\x50\x00\x00\x10\x00\x00" + // 86  if args[2].low & 0xf000 == 0x1000 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 87  load args[2].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 88  A = A & 0xf000
-	"\x15\x00\x49\x4a\x00\x00\x00\x00" + // 89  if args[2].low & 0xf000 == 0x0 goto 163 else 164
+	"\x15\x00\x4d\x4e\x00\x00\x00\x00" + // 89  if args[2].low & 0xf000 == 0x0 goto 167 else 168
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 90  load args[0].low
-	"\x15\x00\x47\x00\xff\xff\xff\xff" + // 91  if args[0].low == 0xffffffff goto 163
+	"\x15\x00\x4b\x00\xff\xff\xff\xff" + // 91  if args[0].low == 0xffffffff goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 92  load args[0].low
-	"\x15\x00\x45\x00\x00\x00\x04\x00" + // 93  if args[0].low == 0x40000 goto 163
+	"\x15\x00\x49\x00\x00\x00\x04\x00" + // 93  if args[0].low == 0x40000 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 94  load args[0].low
-	"\x15\x00\x43\x00\x08\x00\x02\x00" + // 95  if args[0].low == 0x20008 goto 163
+	"\x15\x00\x47\x00\x08\x00\x02\x00" + // 95  if args[0].low == 0x20008 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 96  load args[0].low
-	"\x15\x00\x41\x00\x00\x00\x02\x00" + // 97  if args[0].low == 0x20000 goto 163
+	"\x15\x00\x45\x00\x00\x00\x02\x00" + // 97  if args[0].low == 0x20000 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 98  load args[0].low
-	"\x15\x00\x3f\x00\x08\x00\x00\x00" + // 99  if args[0].low == 0x8 goto 163
+	"\x15\x00\x43\x00\x08\x00\x00\x00" + // 99  if args[0].low == 0x8 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 100  load args[0].low
-	"\x15\x00\x3d\x3e\x00\x00\x00\x00" + // 101  if args[0].low == 0x0 goto 163 else 164
+	"\x15\x00\x41\x42\x00\x00\x00\x00" + // 101  if args[0].low == 0x0 goto 167 else 168
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 102  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 103  A = A & 0xf000
-	"\x15\x00\x3a\x00\x00\xc0\x00\x00" + // 104  if args[1].low & 0xf000 == 0xc000 goto 163
+	"\x15\x00\x3e\x00\x00\xc0\x00\x00" + // 104  if args[1].low & 0xf000 == 0xc000 goto 167
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 105  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 106  A = A & 0xf000
-	"\x15\x00\x37\x00\x00\x80\x00\x00" + // 107  if args[1].low & 0xf000 == 0x8000 goto 163
+	"\x15\x00\x3b\x00\x00\x80\x00\x00" + // 107  if args[1].low & 0xf000 == 0x8000 goto 167
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 108  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 109  A = A & 0xf000
-	"\x15\x00\x34\x00\x00\x10\x00\x00" + // 110  if args[1].low & 0xf000 == 0x1000 goto 163
+	"\x15\x00\x38\x00\x00\x10\x00\x00" + // 110  if args[1].low & 0xf000 == 0x1000 goto 167
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 111  load args[1].low
 	"\x54\x00\x00\x00\x00\xf0\x00\x00" + // 112  A = A & 0xf000
-	"\x15\x00\x31\x32\x00\x00\x00\x00" + // 113  if args[1].low & 0xf000 == 0x0 goto 163 else 164
+	"\x15\x00\x35\x36\x00\x00\x00\x00" + // 113  if args[1].low & 0xf000 == 0x0 goto 167 else 168
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 114  load args[0].low
 	"\x54\x00\x00\x00\x00\x00\x02\x7e" + // 115  A = A & 0x7e020000
-	"\x15\x00\x2e\x2f\x00\x00\x00\x00" + // 116  if args[0].low & 0x7e020000 == 0x0 goto 163 else 164
+	"\x15\x00\x32\x33\x00\x00\x00\x00" + // 116  if args[0].low & 0x7e020000 == 0x0 goto 167 else 168
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 117  load args[0].low
 	"\x15\x00\x00\x02\x10\x00\x00\x00" + // 118  unless args[0].low == 0x10 goto 121
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 119  load args[2].low
-	"\x15\x00\x2a\x00\x00\x00\x00\x00" + // 120  if args[2].low == 0x0 goto 163
+	"\x15\x00\x2e\x00\x00\x00\x00\x00" + // 120  if args[2].low == 0x0 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 121  load args[0].low
 	"\x15\x00\x00\x10\x0a\x00\x00\x00" + // 122  unless args[0].low == 0xa goto 139
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 123  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 124  A = A & 0xf
 	"\x15\x00\x00\x06\x02\x00\x00\x00" + // 125  unless args[1].low & 0xf == 0x2 goto 132
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 126  load args[2].low
-	"\x15\x00\x23\x00\x3a\x00\x00\x00" + // 127  if args[2].low == 0x3a goto 163
+	"\x15\x00\x27\x00\x3a\x00\x00\x00" + // 127  if args[2].low == 0x3a goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 128  load args[2].low
-	"\x15\x00\x21\x00\x11\x00\x00\x00" + // 129  if args[2].low == 0x11 goto 163
+	"\x15\x00\x25\x00\x11\x00\x00\x00" + // 129  if args[2].low == 0x11 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 130  load args[2].low
-	"\x15\x00\x1f\x00\x00\x00\x00\x00" + // 131  if args[2].low == 0x0 goto 163
+	"\x15\x00\x23\x00\x00\x00\x00\x00" + // 131  if args[2].low == 0x0 goto 167
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 132  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 133  A = A & 0xf
 	"\x15\x00\x00\x04\x01\x00\x00\x00" + // 134  unless args[1].low & 0xf == 0x1 goto 139
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 135  load args[2].low
-	"\x15\x00\x1a\x00\x06\x00\x00\x00" + // 136  if args[2].low == 0x6 goto 163
+	"\x15\x00\x1e\x00\x06\x00\x00\x00" + // 136  if args[2].low == 0x6 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 137  load args[2].low
-	"\x15\x00\x18\x00\x00\x00\x00\x00" + // 138  if args[2].low == 0x0 goto 163
+	"\x15\x00\x1c\x00\x00\x00\x00\x00" + // 138  if args[2].low == 0x0 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 139  load args[0].low
 	"\x15\x00\x00\x10\x02\x00\x00\x00" + // 140  unless args[0].low == 0x2 goto 157
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 141  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 142  A = A & 0xf
 	"\x15\x00\x00\x06\x02\x00\x00\x00" + // 143  unless args[1].low & 0xf == 0x2 goto 150
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 144  load args[2].low
-	"\x15\x00\x11\x00\x11\x00\x00\x00" + // 145  if args[2].low == 0x11 goto 163
+	"\x15\x00\x15\x00\x11\x00\x00\x00" + // 145  if args[2].low == 0x11 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 146  load args[2].low
-	"\x15\x00\x0f\x00\x01\x00\x00\x00" + // 147  if args[2].low == 0x1 goto 163
+	"\x15\x00\x13\x00\x01\x00\x00\x00" + // 147  if args[2].low == 0x1 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 148  load args[2].low
-	"\x15\x00\x0d\x00\x00\x00\x00\x00" + // 149  if args[2].low == 0x0 goto 163
+	"\x15\x00\x11\x00\x00\x00\x00\x00" + // 149  if args[2].low == 0x0 goto 167
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 150  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 151  A = A & 0xf
 	"\x15\x00\x00\x04\x01\x00\x00\x00" + // 152  unless args[1].low & 0xf == 0x1 goto 157
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 153  load args[2].low
-	"\x15\x00\x08\x00\x06\x00\x00\x00" + // 154  if args[2].low == 0x6 goto 163
+	"\x15\x00\x0c\x00\x06\x00\x00\x00" + // 154  if args[2].low == 0x6 goto 167
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 155  load args[2].low
-	"\x15\x00\x06\x00\x00\x00\x00\x00" + // 156  if args[2].low == 0x0 goto 163
+	"\x15\x00\x0a\x00\x00\x00\x00\x00" + // 156  if args[2].low == 0x0 goto 167
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 157  load args[0].low
-	"\x15\x00\x04\x05\x01\x00\x00\x00" + // 158  if args[0].low == 0x1 goto 163 else 164
+	"\x15\x00\x08\x09\x01\x00\x00\x00" + // 158  if args[0].low == 0x1 goto 167 else 168
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 159  load args[1].low
-	"\x15\x00\x03\x00\x1c\x54\x00\x00" + // 160  if args[1].low == 0x541c goto 164
+	"\x15\x00\x07\x00\x23\x54\x00\x00" + // 160  if args[1].low == 0x5423 goto 168
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 161  load args[1].low
-	"\x15\x00\x01\x00\x12\x54\x00\x00" + // 162  if args[1].low == 0x5412 goto 164
-	"\x06\x00\x00\x00\x00\x00\xff\x7f" + // 163  return ALLOW
-	"\x06\x00\x00\x00\x00\x00\xfc\x7f" // 164  return LOG
+	"\x15\x00\x05\x00\x1c\x54\x00\x00" + // 162  if args[1].low == 0x541c goto 168
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 163  load args[1].low
+	"\x15\x00\x03\x00\x12\x54\x00\x00" + // 164  if args[1].low == 0x5412 goto 168
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 165  load args[1].low
+	"\x15\x00\x01\x00\x0c\x54\x00\x00" + // 166  if args[1].low == 0x540c goto 168
+	"\x06\x00\x00\x00\x00\x00\xff\x7f" + // 167  return ALLOW
+	"\x06\x00\x00\x00\x00\x00\xfc\x7f" // 168  return LOG
 
 const amd64Nesting = "" +
 	"\x20\x00\x00\x00\x04\x00\x00\x00" + // 0  load arch
@@ -594,128 +606,132 @@ const amd64Nesting = "" +
 	"\x35\x00\x07\x00\x68\x00\x00\x00" + // 6  if nr >= getgid(104) goto 14
 	"\x35\x00\x03\x00\x2a\x00\x00\x00" + // 7  if nr >= connect(42) goto 11
 	"\x35\x00\x01\x00\x11\x00\x00\x00" + // 8  if nr >= pread64(17) goto 10
-	"\x35\x00\x76\x7a\x10\x00\x00\x00" + // 9  if nr >= ioctl(16) goto 128 else 132
-	"\x35\x00\x4b\x79\x29\x00\x00\x00" + // 10  if nr >= socket(41) goto 86 else 132
+	"\x35\x00\x76\x7e\x10\x00\x00\x00" + // 9  if nr >= ioctl(16) goto 128 else 136
+	"\x35\x00\x4b\x7d\x29\x00\x00\x00" + // 10  if nr >= socket(41) goto 86 else 136
 	"\x35\x00\x01\x00\x36\x00\x00\x00" + // 11  if nr >= setsockopt(54) goto 13
-	"\x35\x00\x71\x77\x35\x00\x00\x00" + // 12  if nr >= socketpair(53) goto 126 else 132
-	"\x35\x00\x77\x76\x67\x00\x00\x00" + // 13  if nr >= syslog(103) goto 133 else 132
+	"\x35\x00\x71\x7b\x35\x00\x00\x00" + // 12  if nr >= socketpair(53) goto 126 else 136
+	"\x35\x00\x7b\x7a\x67\x00\x00\x00" + // 13  if nr >= syslog(103) goto 137 else 136
 	"\x35\x00\x03\x00\x8b\x00\x00\x00" + // 14  if nr >= sysfs(139) goto 18
 	"\x35\x00\x01\x00\x87\x00\x00\x00" + // 15  if nr >= personality(135) goto 17
-	"\x35\x00\x38\x73\x86\x00\x00\x00" + // 16  if nr >= uselib(134) goto 73 else 132
-	"\x35\x00\x72\x38\x88\x00\x00\x00" + // 17  if nr >= ustat(136) goto 132 else 74
+	"\x35\x00\x38\x77\x86\x00\x00\x00" + // 16  if nr >= uselib(134) goto 73 else 136
+	"\x35\x00\x76\x38\x88\x00\x00\x00" + // 17  if nr >= ustat(136) goto 136 else 74
 	"\x35\x00\x01\x00\x99\x00\x00\x00" + // 18  if nr >= vhangup(153) goto 20
-	"\x35\x00\x70\x35\x8c\x00\x00\x00" + // 19  if nr >= getpriority(140) goto 132 else 73
-	"\x35\x00\x00\x70\x9b\x00\x00\x00" + // 20  unless nr >= pivot_root(155) goto 133
-	"\x35\x00\x33\x6e\x9c\x00\x00\x00" + // 21  if nr >= _sysctl(156) goto 73 else 132
+	"\x35\x00\x74\x35\x8c\x00\x00\x00" + // 19  if nr >= getpriority(140) goto 136 else 73
+	"\x35\x00\x00\x74\x9b\x00\x00\x00" + // 20  unless nr >= pivot_root(155) goto 137
+	"\x35\x00\x33\x72\x9c\x00\x00\x00" + // 21  if nr >= _sysctl(156) goto 73 else 136
 	"\x35\x00\x08\x00\xaf\x00\x00\x00" + // 22  if nr >= init_module(175) goto 31
 	"\x35\x00\x03\x00\xa5\x00\x00\x00" + // 23  if nr >= mount(165) goto 27
 	"\x35\x00\x01\x00\xa0\x00\x00\x00" + // 24  if nr >= setrlimit(160) goto 26
-	"\x35\x00\x6b\x6a\x9f\x00\x00\x00" + // 25  if nr >= adjtimex(159) goto 133 else 132
-	"\x35\x00\x6a\x69\xa3\x00\x00\x00" + // 26  if nr >= acct(163) goto 133 else 132
+	"\x35\x00\x6f\x6e\x9f\x00\x00\x00" + // 25  if nr >= adjtimex(159) goto 137 else 136
+	"\x35\x00\x6e\x6d\xa3\x00\x00\x00" + // 26  if nr >= acct(163) goto 137 else 136
 	"\x35\x00\x01\x00\xaa\x00\x00\x00" + // 27  if nr >= sethostname(170) goto 29
-	"\x35\x00\x68\x67\xa7\x00\x00\x00" + // 28  if nr >= swapon(167) goto 133 else 132
-	"\x35\x00\x00\x66\xac\x00\x00\x00" + // 29  unless nr >= iopl(172) goto 132
-	"\x35\x00\x2a\x66\xae\x00\x00\x00" + // 30  if nr >= create_module(174) goto 73 else 133
+	"\x35\x00\x6c\x6b\xa7\x00\x00\x00" + // 28  if nr >= swapon(167) goto 137 else 136
+	"\x35\x00\x00\x6a\xac\x00\x00\x00" + // 29  unless nr >= iopl(172) goto 136
+	"\x35\x00\x2a\x6a\xae\x00\x00\x00" + // 30  if nr >= create_module(174) goto 73 else 137
 	"\x35\x00\x03\x00\xba\x00\x00\x00" + // 31  if nr >= gettid(186) goto 35
 	"\x35\x00\x01\x00\xb3\x00\x00\x00" + // 32  if nr >= quotactl(179) goto 34
-	"\x35\x00\x27\x63\xb1\x00\x00\x00" + // 33  if nr >= get_kernel_syms(177) goto 73 else 133
-	"\x35\x00\x26\x62\xb4\x00\x00\x00" + // 34  if nr >= nfsservctl(180) goto 73 else 133
+	"\x35\x00\x27\x67\xb1\x00\x00\x00" + // 33  if nr >= get_kernel_syms(177) goto 73 else 137
+	"\x35\x00\x26\x66\xb4\x00\x00\x00" + // 34  if nr >= nfsservctl(180) goto 73 else 137
 	"\x35\x00\x01\x00\xd5\x00\x00\x00" + // 35  if nr >= epoll_create(213) goto 37
-	"\x35\x00\x24\x5f\xd4\x00\x00\x00" + // 36  if nr >= lookup_dcookie(212) goto 73 else 132
-	"\x35\x00\x00\x5e\xd6\x00\x00\x00" + // 37  unless nr >= epoll_ctl_old(214) goto 132
-	"\x35\x00\x5d\x22\xd8\x00\x00\x00" + // 38  if nr >= remap_file_pages(216) goto 132 else 73
+	"\x35\x00\x24\x63\xd4\x00\x00\x00" + // 36  if nr >= lookup_dcookie(212) goto 73 else 136
+	"\x35\x00\x00\x62\xd6\x00\x00\x00" + // 37  unless nr >= epoll_ctl_old(214) goto 136
+	"\x35\x00\x61\x22\xd8\x00\x00\x00" + // 38  if nr >= remap_file_pages(216) goto 136 else 73
 	"\x35\x00\x10\x00\x32\x01\x00\x00" + // 39  if nr >= syncfs(306) goto 56
 	"\x35\x00\x07\x00\x00\x01\x00\x00" + // 40  if nr >= migrate_pages(256) goto 48
 	"\x35\x00\x03\x00\xf6\x00\x00\x00" + // 41  if nr >= kexec_load(246) goto 45
 	"\x35\x00\x01\x00\xec\x00\x00\x00" + // 42  if nr >= vserver(236) goto 44
-	"\x35\x00\x58\x59\xe4\x00\x00\x00" + // 43  if nr >= clock_gettime(228) goto 132 else 133
-	"\x35\x00\x57\x1c\xed\x00\x00\x00" + // 44  if nr >= mbind(237) goto 132 else 73
+	"\x35\x00\x5c\x5d\xe4\x00\x00\x00" + // 43  if nr >= clock_gettime(228) goto 136 else 137
+	"\x35\x00\x5b\x1c\xed\x00\x00\x00" + // 44  if nr >= mbind(237) goto 136 else 73
 	"\x35\x00\x01\x00\xf8\x00\x00\x00" + // 45  if nr >= add_key(248) goto 47
-	"\x35\x00\x55\x56\xf7\x00\x00\x00" + // 46  if nr >= waitid(247) goto 132 else 133
-	"\x35\x00\x54\x55\xfb\x00\x00\x00" + // 47  if nr >= ioprio_set(251) goto 132 else 133
+	"\x35\x00\x59\x5a\xf7\x00\x00\x00" + // 46  if nr >= waitid(247) goto 136 else 137
+	"\x35\x00\x58\x59\xfb\x00\x00\x00" + // 47  if nr >= ioprio_set(251) goto 136 else 137
 	"\x35\x00\x03\x00\x2a\x01\x00\x00" + // 48  if nr >= perf_event_open(298) goto 52
 	"\x35\x00\x01\x00\x17\x01\x00\x00" + // 49  if nr >= move_pages(279) goto 51
-	"\x35\x00\x51\x52\x01\x01\x00\x00" + // 50  if nr >= openat(257) goto 132 else 133
-	"\x35\x00\x50\x51\x18\x01\x00\x00" + // 51  if nr >= utimensat(280) goto 132 else 133
+	"\x35\x00\x55\x56\x01\x01\x00\x00" + // 50  if nr >= openat(257) goto 136 else 137
+	"\x35\x00\x54\x55\x18\x01\x00\x00" + // 51  if nr >= utimensat(280) goto 136 else 137
 	"\x35\x00\x01\x00\x2c\x01\x00\x00" + // 52  if nr >= fanotify_init(300) goto 54
-	"\x35\x00\x4e\x4f\x2b\x01\x00\x00" + // 53  if nr >= recvmmsg(299) goto 132 else 133
-	"\x35\x00\x00\x4e\x2e\x01\x00\x00" + // 54  unless nr >= prlimit64(302) goto 133
-	"\x35\x00\x4d\x4c\x30\x01\x00\x00" + // 55  if nr >= open_by_handle_at(304) goto 133 else 132
+	"\x35\x00\x52\x53\x2b\x01\x00\x00" + // 53  if nr >= recvmmsg(299) goto 136 else 137
+	"\x35\x00\x00\x52\x2e\x01\x00\x00" + // 54  unless nr >= prlimit64(302) goto 137
+	"\x35\x00\x51\x50\x30\x01\x00\x00" + // 55  if nr >= open_by_handle_at(304) goto 137 else 136
 	"\x35\x00\x08\x00\xa9\x01\x00\x00" + // 56  if nr >= io_uring_setup(425) goto 65
 	"\x35\x00\x03\x00\x42\x01\x00\x00" + // 57  if nr >= execveat(322) goto 61
 	"\x35\x00\x01\x00\x3a\x01\x00\x00" + // 58  if nr >= sched_setattr(314) goto 60
-	"\x35\x00\x49\x48\x38\x01\x00\x00" + // 59  if nr >= kcmp(312) goto 133 else 132
-	"\x35\x00\x48\x47\x40\x01\x00\x00" + // 60  if nr >= kexec_file_load(320) goto 133 else 132
+	"\x35\x00\x4d\x4c\x38\x01\x00\x00" + // 59  if nr >= kcmp(312) goto 137 else 136
+	"\x35\x00\x4c\x4b\x40\x01\x00\x00" + // 60  if nr >= kexec_file_load(320) goto 137 else 136
 	"\x35\x00\x01\x00\x44\x01\x00\x00" + // 61  if nr >= membarrier(324) goto 63
-	"\x35\x00\x46\x45\x43\x01\x00\x00" + // 62  if nr >= userfaultfd(323) goto 133 else 132
-	"\x35\x00\x00\x44\x51\x01\x00\x00" + // 63  unless nr >= 337 goto 132
-	"\x35\x00\x43\x44\xa8\x01\x00\x00" + // 64  if nr >= pidfd_send_signal(424) goto 132 else 133
+	"\x35\x00\x4a\x49\x43\x01\x00\x00" + // 62  if nr >= userfaultfd(323) goto 137 else 136
+	"\x35\x00\x00\x48\x51\x01\x00\x00" + // 63  unless nr >= 337 goto 136
+	"\x35\x00\x47\x48\xa8\x01\x00\x00" + // 64  if nr >= pidfd_send_signal(424) goto 136 else 137
 	"\x35\x00\x03\x00\xbf\x01\x00\x00" + // 65  if nr >= memfd_secret(447) goto 69
 	"\x35\x00\x01\x00\xbb\x01\x00\x00" + // 66  if nr >= quotactl_fd(443) goto 68
-	"\x35\x00\x40\x05\xac\x01\x00\x00" + // 67  if nr >= open_tree(428) goto 132 else 73
-	"\x35\x00\x3f\x40\xbc\x01\x00\x00" + // 68  if nr >= landlock_create_ruleset(444) goto 132 else 133
+	"\x35\x00\x44\x05\xac\x01\x00\x00" + // 67  if nr >= open_tree(428) goto 136 else 73
+	"\x35\x00\x43\x44\xbc\x01\x00\x00" + // 68  if nr >= landlock_create_ruleset(444) goto 136 else 137
 	"\x35\x00\x01\x00\xcb\x01\x00\x00" + // 69  if nr >= lsm_get_self_attr(459) goto 71
-	"\x35\x00\x3d\x02\xc0\x01\x00\x00" + // 70  if nr >= process_mrelease(448) goto 132 else 73
+	"\x35\x00\x41\x02\xc0\x01\x00\x00" + // 70  if nr >= process_mrelease(448) goto 136 else 73
 	"\x35\x00\x00\x01\xce\x01\x00\x00" + // 71  unless nr >= mseal(462) goto 73
-	"\x35\x00\x00\x3b\xd6\x01\x00\x00" + // 72  unless nr >= listns(470) goto 132
+	"\x35\x00\x00\x3f\xd6\x01\x00\x00" + // 72  unless nr >= listns(470) goto 136
 	"\x06\x00\x00\x00\x26\x00\x05\x00" + // 73  return ERRNO(ENOSYS)
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 74  load args[0].low
-	"\x15\x00\x38\x00\xff\xff\xff\xff" + // 75  if args[0].low == 0xffffffff goto 132
+	"\x15\x00\x3c\x00\xff\xff\xff\xff" + // 75  if args[0].low == 0xffffffff goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 76  load args[0].low
-	"\x15\x00\x36\x00\x00\x00\x04\x00" + // 77  if args[0].low == 0x40000 goto 132
+	"\x15\x00\x3a\x00\x00\x00\x04\x00" + // 77  if args[0].low == 0x40000 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 78  load args[0].low
-	"\x15\x00\x34\x00\x08\x00\x02\x00" + // 79  if args[0].low == 0x20008 goto 132
+	"\x15\x00\x38\x00\x08\x00\x02\x00" + // 79  if args[0].low == 0x20008 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 80  load args[0].low
-	"\x15\x00\x32\x00\x00\x00\x02\x00" + // 81  if args[0].low == 0x20000 goto 132
+	"\x15\x00\x36\x00\x00\x00\x02\x00" + // 81  if args[0].low == 0x20000 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 82  load args[0].low
-	"\x15\x00\x30\x00\x08\x00\x00\x00" + // 83  if args[0].low == 0x8 goto 132
+	"\x15\x00\x34\x00\x08\x00\x00\x00" + // 83  if args[0].low == 0x8 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 84  load args[0].low
-	"\x15\x00\x2e\x2f\x00\x00\x00\x00" + // 85  if args[0].low == 0x0 goto 132 else 133
+	"\x15\x00\x32\x33\x00\x00\x00\x00" + // 85  if args[0].low == 0x0 goto 136 else 137
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 86  load args[0].low
 	"\x15\x00\x00\x02\x10\x00\x00\x00" + // 87  unless args[0].low == 0x10 goto 90
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 88  load args[2].low
-	"\x15\x00\x2a\x00\x00\x00\x00\x00" + // 89  if args[2].low == 0x0 goto 132
+	"\x15\x00\x2e\x00\x00\x00\x00\x00" + // 89  if args[2].low == 0x0 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 90  load args[0].low
 	"\x15\x00\x00\x10\x0a\x00\x00\x00" + // 91  unless args[0].low == 0xa goto 108
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 92  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 93  A = A & 0xf
 	"\x15\x00\x00\x06\x02\x00\x00\x00" + // 94  unless args[1].low & 0xf == 0x2 goto 101
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 95  load args[2].low
-	"\x15\x00\x23\x00\x3a\x00\x00\x00" + // 96  if args[2].low == 0x3a goto 132
+	"\x15\x00\x27\x00\x3a\x00\x00\x00" + // 96  if args[2].low == 0x3a goto 136
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 97  load args[2].low
-	"\x15\x00\x21\x00\x11\x00\x00\x00" + // 98  if args[2].low == 0x11 goto 132
+	"\x15\x00\x25\x00\x11\x00\x00\x00" + // 98  if args[2].low == 0x11 goto 136
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 99  load args[2].low
-	"\x15\x00\x1f\x00\x00\x00\x00\x00" + // 100  if args[2].low == 0x0 goto 132
+	"\x15\x00\x23\x00\x00\x00\x00\x00" + // 100  if args[2].low == 0x0 goto 136
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 101  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 102  A = A & 0xf
 	"\x15\x00\x00\x04\x01\x00\x00\x00" + // 103  unless args[1].low & 0xf == 0x1 goto 108
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 104  load args[2].low
-	"\x15\x00\x1a\x00\x06\x00\x00\x00" + // 105  if args[2].low == 0x6 goto 132
+	"\x15\x00\x1e\x00\x06\x00\x00\x00" + // 105  if args[2].low == 0x6 goto 136
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 106  load args[2].low
-	"\x15\x00\x18\x00\x00\x00\x00\x00" + // 107  if args[2].low == 0x0 goto 132
+	"\x15\x00\x1c\x00\x00\x00\x00\x00" + // 107  if args[2].low == 0x0 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 108  load args[0].low
 	"\x15\x00\x00\x10\x02\x00\x00\x00" + // 109  unless args[0].low == 0x2 goto 126
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 110  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 111  A = A & 0xf
 	"\x15\x00\x00\x06\x02\x00\x00\x00" + // 112  unless args[1].low & 0xf == 0x2 goto 119
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 113  load args[2].low
-	"\x15\x00\x11\x00\x11\x00\x00\x00" + // 114  if args[2].low == 0x11 goto 132
+	"\x15\x00\x15\x00\x11\x00\x00\x00" + // 114  if args[2].low == 0x11 goto 136
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 115  load args[2].low
-	"\x15\x00\x0f\x00\x01\x00\x00\x00" + // 116  if args[2].low == 0x1 goto 132
+	"\x15\x00\x13\x00\x01\x00\x00\x00" + // 116  if args[2].low == 0x1 goto 136
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 117  load args[2].low
-	"\x15\x00\x0d\x00\x00\x00\x00\x00" + // 118  if args[2].low == 0x0 goto 132
+	"\x15\x00\x11\x00\x00\x00\x00\x00" + // 118  if args[2].low == 0x0 goto 136
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 119  load args[1].low
 	"\x54\x00\x00\x00\x0f\x00\x00\x00" + // 120  A = A & 0xf
 	"\x15\x00\x00\x04\x01\x00\x00\x00" + // 121  unless args[1].low & 0xf == 0x1 goto 126
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 122  load args[2].low
-	"\x15\x00\x08\x00\x06\x00\x00\x00" + // 123  if args[2].low == 0x6 goto 132
+	"\x15\x00\x0c\x00\x06\x00\x00\x00" + // 123  if args[2].low == 0x6 goto 136
 	"\x20\x00\x00\x00\x20\x00\x00\x00" + // 124  load args[2].low
-	"\x15\x00\x06\x00\x00\x00\x00\x00" + // 125  if args[2].low == 0x0 goto 132
+	"\x15\x00\x0a\x00\x00\x00\x00\x00" + // 125  if args[2].low == 0x0 goto 136
 	"\x20\x00\x00\x00\x10\x00\x00\x00" + // 126  load args[0].low
-	"\x15\x00\x04\x05\x01\x00\x00\x00" + // 127  if args[0].low == 0x1 goto 132 else 133
+	"\x15\x00\x08\x09\x01\x00\x00\x00" + // 127  if args[0].low == 0x1 goto 136 else 137
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 128  load args[1].low
-	"\x15\x00\x03\x00\x1c\x54\x00\x00" + // 129  if args[1].low == 0x541c goto 133
+	"\x15\x00\x07\x00\x23\x54\x00\x00" + // 129  if args[1].low == 0x5423 goto 137
 	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 130  load args[1].low
-	"\x15\x00\x01\x00\x12\x54\x00\x00" + // 131  if args[1].low == 0x5412 goto 133
-	"\x06\x00\x00\x00\x00\x00\xff\x7f" + // 132  return ALLOW
-	"\x06\x00\x00\x00\x01\x00\x05\x00" // 133  return ERRNO(EPERM)
+	"\x15\x00\x05\x00\x1c\x54\x00\x00" + // 131  if args[1].low == 0x541c goto 137
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 132  load args[1].low
+	"\x15\x00\x03\x00\x12\x54\x00\x00" + // 133  if args[1].low == 0x5412 goto 137
+	"\x20\x00\x00\x00\x18\x00\x00\x00" + // 134  load args[1].low
+	"\x15\x00\x01\x00\x0c\x54\x00\x00" + // 135  if args[1].low == 0x540c goto 137
+	"\x06\x00\x00\x00\x00\x00\xff\x7f" + // 136  return ALLOW
+	"\x06\x00\x00\x00\x01\x00\x05\x00" // 137  return ERRNO(EPERM)

@@ -146,6 +146,8 @@ func probes() []probe {
 		{"ioctl(-1, TIOCSTI)", unix.SYS_IOCTL, a(noFD, unix.TIOCSTI), unix.EPERM, unix.EPERM, false},
 		{"ioctl(-1, TIOCSTI with a high bit)", unix.SYS_IOCTL, a(noFD, high64|unix.TIOCSTI), unix.EPERM, unix.EPERM, false},
 		{"ioctl(-1, TIOCLINUX)", unix.SYS_IOCTL, a(noFD, unix.TIOCLINUX), unix.EPERM, unix.EPERM, false},
+		{"ioctl(-1, TIOCSETD)", unix.SYS_IOCTL, a(noFD, unix.TIOCSETD), unix.EPERM, unix.EPERM, false},
+		{"ioctl(-1, TIOCEXCL)", unix.SYS_IOCTL, a(noFD, unix.TIOCEXCL), unix.EPERM, unix.EPERM, false},
 		{"ioctl(-1, TCGETS)", unix.SYS_IOCTL, a(noFD, unix.TCGETS), unix.EBADF, unix.EBADF, true},
 		{"socket(AF_NETLINK, NETLINK_GENERIC)", unix.SYS_SOCKET, a(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_GENERIC), unix.EPERM, unix.EPERM, false},
 		{"socket(AF_ALG, bad type)", unix.SYS_SOCKET, a(unix.AF_ALG, 0xe), unix.EPERM, unix.EPERM, false},
