@@ -107,6 +107,8 @@ func (c *compiler) without(step string) error {
 	switch step {
 	case "env":
 		c.inheritEnv()
+	case "landlock":
+		c.readableFiles()
 	case "overlay":
 		return c.place(rankOverlay)
 	case "proc":

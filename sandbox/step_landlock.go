@@ -37,6 +37,9 @@ func (c *compiler) landlock() error {
 		wish.FS = 0 // a domain with any right on files refuses every mount
 	}
 	rules, lost := landlock.Downgrade(wish, c.feat.LandlockABI)
+	if rules.FS == 0 {
+		c.readableFiles()
+	}
 	if err := c.landlockLost(lost); err != nil || rules.Empty() {
 		return err
 	}
@@ -57,6 +60,17 @@ func (c *compiler) landlock() error {
 	}
 	c.call(sysRestrict, use(fd), integer(0))
 	return nil
+}
+
+// readableFiles says which of the descriptors 0 to 2 can be written although
+// they were opened for reading: a file is opened again through /proc/self/fd,
+// with the caller's rights on it, and only Landlock has a rule for that.
+func (c *compiler) readableFiles() {
+	for fd, f := range c.feat.Stdio {
+		if f.Mode == regular && f.Read && !f.Write {
+			c.note("descriptor " + strconv.Itoa(fd) + " is a file, and without Landlock's rules for files CMD can open it again to write to it, if you may: pass it through a pipe (cat FILE | sbx run …)")
+		}
+	}
 }
 
 // landlockLost says what the kernel's version cannot do.
