@@ -120,24 +120,11 @@ func (c *compiler) layout() error {
 			c.guard(e)
 		}
 	}
-	if restricted := func(m Mount) bool { return m.Kind == BindRO || m.Kind == Hide }; c.mayMount() && slices.ContainsFunc(c.spec.Mounts, restricted) {
-		c.note("CMD may mount, and so undo what is read-only or hidden")
-	}
 	if err := c.order(); err != nil {
 		return err
 	}
 	c.path = c.searchPath(c.shows)
 	return nil
-}
-
-// mayMount says whether CMD keeps CAP_SYS_ADMIN, and no filter refuses mount(2).
-// The kernel locks only mounts that come from another user namespace
-// (mount_namespaces(7)): those of the sandbox belong to CMD's own.
-func (c *compiler) mayMount() bool {
-	if c.on["seccomp"] && c.spec.Seccomp != "log" || !c.on["user"] {
-		return false
-	}
-	return !c.on["caps"] || c.keeps("SYS_ADMIN")
 }
 
 // hidden is where what a path of the host names is shown: --hide /bin/su means
