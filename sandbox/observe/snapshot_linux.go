@@ -166,8 +166,11 @@ func (l *look) identity() error {
 		ID: stat.Session, Group: stat.Group, TTY: TTYName(stat.TTY),
 		Leader: lastIs(s.NSsid, v.InsidePID()) || stat.Session == v.PID,
 	}
+	// Both read 0 for a session that began outside the observer's PID namespace,
+	// as in a container. Two such sessions cannot be told apart: they count as one,
+	// since a process that is called apart must be known to be.
 	if own, err := unix.Getsid(0); err == nil {
-		v.Session.Shared = own != 0 && own == stat.Session
+		v.Session.Shared = own == stat.Session
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // TestMain lets the test binary be the observed process, in a root that holds
@@ -362,21 +364,26 @@ func TestOutNoRoutes(t *testing.T) {
 }
 
 // An observer in the same user namespace as the process sees the map of their
-// common parent, which says nothing of how the process sees itself.
-func TestInsideOfSharedUserNamespace(t *testing.T) {
+// common parent, which says nothing of how the process sees itself. In a PID
+// namespace that began within an outer session, as in a container, that session
+// has no number.
+func TestSelfInsideNamespaces(t *testing.T) {
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("unshare", "-Ur", program, "-test.run", "^TestSelf$", "-test.v").CombinedOutput()
-	if err != nil {
-		if strings.Contains(string(out), "unshare failed") || strings.Contains(string(out), "Operation not permitted") {
-			t.Skipf("this host makes no such namespaces for a user: %s", out)
-		}
-		t.Fatalf("%v: %s", err, out)
-	}
-	if !strings.Contains(string(out), "--- PASS: TestSelf") {
-		t.Errorf("%s", out)
+	for _, flags := range [][]string{{"-Ur"}, {"-Urpf", "--mount-proc"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			testenv.Need(t, "userns")
+			args := append(flags, program, "-test.run", "^TestSelf$", "-test.v")
+			out, err := exec.Command("unshare", args...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if !strings.Contains(string(out), "--- PASS: TestSelf") {
+				t.Errorf("%s", out)
+			}
+		})
 	}
 }
 
