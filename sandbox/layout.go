@@ -280,14 +280,27 @@ func (c *compiler) emptyHome() {
 		c.home = "/home/" + c.userName()
 	case shown(at) && shown(c.realHome):
 		c.home = c.realHome
-		c.addEntry(entry{kind: Tmpfs, target: c.home, why: why})
+		if !c.keptHome() {
+			c.addEntry(entry{kind: Tmpfs, target: c.home, why: why})
+		}
 		return
 	case shown(at): // a link in a folder of the root, out of it
 		c.home = "/home/" + c.userName()
 	case c.realHome != "" && shown(c.realHome):
 		c.addEntry(entry{kind: Hide, target: c.realHome, why: "HOME leads there"})
 	}
-	c.addEntry(entry{kind: folder, target: c.home, mode: 0o700, why: why})
+	if !c.keptHome() {
+		c.addEntry(entry{kind: folder, target: c.home, mode: 0o700, why: why})
+	}
+}
+
+// keptHome shows the HOME that the spec names, if it names one.
+func (c *compiler) keptHome() bool {
+	if c.spec.Home == "" || !c.on["overlay"] {
+		return false
+	}
+	c.addEntry(entry{kind: Overlay, source: c.spec.Home, target: c.home, why: "HOME, kept", real: true})
+	return true
 }
 
 // order gives each entry its rank and step, and sorts.

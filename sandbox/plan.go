@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"path"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,24 @@ type Plan struct {
 	ownRoot  bool     // the root is a folder of the sandbox's tmpfs
 	ownPaths []string // folders and links that the plan makes there
 	layers   bool     // a descriptor of the layers comes over the socket
+}
+
+// Upper is the writable layer of one overlay on the host's disk.
+type Upper struct {
+	Target string `json:"target"` // where CMD sees it
+	Lower  string `json:"lower"`  // the folder of the host below it
+	Dir    string `json:"dir"`    // the upper layer's folder
+}
+
+// Uppers are the upper layers in Spec.Upper; none where they lie in memory.
+func (p *Plan) Uppers() []Upper {
+	var out []Upper
+	for _, u := range p.uppers {
+		if path.IsAbs(u.Name) {
+			out = append(out, Upper{Target: u.Target, Lower: u.Lower, Dir: u.Name})
+		}
+	}
+	return out
 }
 
 // Shown is one part of the sandbox's root.

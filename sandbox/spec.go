@@ -56,6 +56,10 @@ type Spec struct {
 	// where it is not there; empty keeps them in memory, and they are gone at
 	// exit.
 	Upper string `json:"upper,omitempty"`
+	// Home is a folder of the host that HOME shows copy on write, with its
+	// upper layer in Upper, which must be set; empty leaves HOME empty and in
+	// memory. It has no effect with Rootfs.
+	Home string `json:"home,omitempty"`
 	// Changes asks for a list of what CMD wrote, in Result.
 	Changes bool `json:"changes,omitempty"`
 	// LayerSize limits the tmpfs that holds what CMD writes, in bytes; 0 means

@@ -94,6 +94,9 @@ func (s *Spec) Validate() error {
 	if s.Upper != "" && !cleanAbs(s.Upper) {
 		return bad("Upper", strconv.Quote(s.Upper)+" is not a clean absolute path")
 	}
+	if s.Home != "" && (!cleanAbs(s.Home) || s.Upper == "") {
+		return bad("Home", strconv.Quote(s.Home)+" is not a clean absolute path, or Upper is not set")
+	}
 	if s.LayerSize < 0 || s.Timeout < 0 {
 		return bad("LayerSize", "and Timeout cannot be negative")
 	}

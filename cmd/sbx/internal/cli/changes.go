@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sbx-dev/sbx/sandbox"
 )
@@ -76,10 +77,10 @@ func changeLine(s style, c sandbox.Change) string {
 }
 
 // printable is a path as it may be shown: CMD chose the name, and a terminal
-// would obey the control characters in it.
+// would obey the control characters in it, or show it in another order.
 func printable(name string) string {
 	for _, r := range name {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\ufffd' {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
 			return strconv.Quote(name)
 		}
 	}

@@ -58,6 +58,8 @@ func flagOf(field string) string {
 		return "mount"
 	case "Upper":
 		return "--upper"
+	case "Home":
+		return "--keep"
 	case "LayerSize":
 		return "--layer-size"
 	case "Net":
