@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"runtime"
 	"slices"
@@ -215,12 +217,21 @@ func (osHost) Writable(path string) bool {
 	return unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS) == nil
 }
 
+// errIrregular is a FIFO, device, folder or socket in place of a file.
+var errIrregular = errors.New("is no regular file")
+
+// ReadFile implements Host. What is no regular file, such as a FIFO that nobody
+// writes to, is an error and is not waited for.
 func (osHost) ReadFile(path string) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, &os.PathError{Op: "read", Path: path, Err: cmp.Or(err, error(errIrregular))}
+	}
 	buf := make([]byte, 0, 8192)
 	for {
 		if len(buf) == cap(buf) {

@@ -172,6 +172,8 @@ _sbx() {
 			words = strings.Join(sandbox.StepNames(), " ")
 		case c.name == "completion":
 			words = "bash zsh fish"
+		case c.name == "profile":
+			words = "ls show " + strings.Join(profileNames, " ")
 		}
 		b.WriteString("\t" + c.name + ")\n\t\tcase $cur in\n\t\t-*) COMPREPLY=($(compgen -W '" + strings.Join(flags, " ") + "' -- \"$cur\")) ;;\n")
 		if words != "" {
@@ -229,6 +231,8 @@ func completeZsh(b *strings.Builder, all []completed) {
 			b.WriteString(" \\\n\t\t\t'*:step:_sbx_steps'\n")
 		case c.name == "completion":
 			b.WriteString(" \\\n\t\t\t'1:shell:(bash zsh fish)'\n")
+		case c.name == "profile":
+			b.WriteString(" \\\n\t\t\t'1:what:(ls show)' \\\n\t\t\t'2:profile:(" + strings.Join(profileNames, " ") + ")'\n")
 		default:
 			b.WriteString(" \\\n\t\t\t'*::command:_normal'\n")
 		}
@@ -266,6 +270,8 @@ func completeFish(b *strings.Builder, all []completed) {
 			b.WriteString(when + " -a '" + strings.Join(sandbox.StepNames(), " ") + "'\n")
 		case c.name == "completion":
 			b.WriteString(when + " -a 'bash zsh fish'\n")
+		case c.name == "profile":
+			b.WriteString(when + " -a 'ls show " + strings.Join(profileNames, " ") + "'\n")
 		case c.name == "run":
 			b.WriteString(when + " -a '(__fish_complete_subcommand --fcs-skip=2)'\n")
 		}

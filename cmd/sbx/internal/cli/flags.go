@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"os"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -60,7 +58,7 @@ type RunFlags struct {
 	Optional []string `name:"optional" sep:"," group:"Steps" placeholder:"STEP,…" help:"Go on without these steps where the host refuses them."`
 	Require  []string `name:"require" sep:"," group:"Steps" placeholder:"STEP,…" help:"Refuse to go on where one of these would be weaker (landlock)."`
 	Seccomp  string   `name:"seccomp" group:"Steps" placeholder:"PROFILE" help:"The filter: default, strict, log, or a FILE in the OCI format."`
-	Profile  string   `name:"profile" common:"" group:"Steps" placeholder:"NAME" help:"A set of flags: default, strict, teaching, ci or nested."`
+	Profile  string   `name:"profile" common:"" group:"Steps" placeholder:"NAME" help:"A set of flags: default, strict, teaching, ci, nested, one of yours, or FILE.toml."`
 	Nesting  bool     `name:"allow-nesting" group:"Steps" help:"Let sandboxes be made inside the sandbox."`
 	AsPID1   bool     `name:"as-pid-1" group:"Steps" help:"Make CMD the first process of the PID namespace."`
 
@@ -71,23 +69,24 @@ type RunFlags struct {
 	Die         bool `name:"die-with-parent" hidden:""`
 }
 
-// Spec turns the flags and CMD into a spec. The notes are for the user, one
-// line each: what is skipped, and what that means. The paths of the host that
-// are not absolute are meant from the working folder.
+// Spec turns the flags, on top of those of their profile, and CMD into a spec.
+// The notes are for the user, one line each: what is skipped, and what that
+// means. The paths of the host that are not absolute are meant from the working
+// folder.
 func (f *RunFlags) Spec(args []string) (sandbox.Spec, []string, error) {
 	s := sandbox.Spec{Args: args}
-	if err := applyProfile(&s, f.Profile); err != nil {
+	all, profile, err := f.withProfile()
+	if err != nil {
 		return s, nil, err
 	}
-	fromProfile := slices.Clone(s.Skip)
 	for _, set := range []func(*sandbox.Spec) error{
-		f.setFiles, f.setEnvironment, f.setUser, f.setNetwork, f.setLimits,
+		all.setFiles, all.setEnvironment, all.setUser, all.setNetwork, all.setLimits,
 	} {
 		if err := set(&s); err != nil {
 			return s, nil, err
 		}
 	}
-	return f.setSteps(s, fromProfile)
+	return all.setSteps(s, f.Skip, profile.Skip)
 }
 
 func (f *RunFlags) setFiles(s *sandbox.Spec) error {
@@ -228,22 +227,11 @@ func absolute(p string) (string, error) {
 }
 
 func (f *RunFlags) setEnvironment(s *sandbox.Spec) error {
-	for _, name := range f.EnvFile {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return &usageError{msg: "--env-file: " + err.Error()}
-		}
-		for line := range strings.Lines(string(data)) {
-			line = strings.TrimRight(strings.TrimLeft(line, " \t"), "\r\n")
-			if line == "" || line[0] == '#' {
-				continue
-			}
-			if key, _, _ := strings.Cut(line, "="); strings.ContainsAny(key, " \t") {
-				return &usageError{msg: "--env-file " + name + ": " + quoted(line) + " is not K=V: a name holds no space"}
-			}
-			s.Env = append(s.Env, line)
-		}
+	lines, err := readEnvFiles(f.EnvFile)
+	if err != nil {
+		return err
 	}
+	s.Env = append(s.Env, lines...)
 	s.Env = append(s.Env, f.Env...)
 	s.Hostname = f.Hostname
 	if f.Boottime != "" {

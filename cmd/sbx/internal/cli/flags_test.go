@@ -87,19 +87,6 @@ func TestFlagsToSpec(t *testing.T) {
 	}
 }
 
-// TestProfiles: every name that is offered is one, and its spec can be.
-func TestProfiles(t *testing.T) {
-	for _, name := range profileNames {
-		s, _, err := (&RunFlags{Profile: name}).Spec([]string{"true"})
-		if err == nil {
-			err = s.Validate()
-		}
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // TestEnvFile reads docker's format: no quotes, comments at the start only.
 func TestEnvFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "vars")

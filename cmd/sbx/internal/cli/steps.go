@@ -7,8 +7,10 @@ import (
 	"github.com/sbx-dev/sbx/sandbox"
 )
 
-// setSteps puts the toggles into the spec and says what they take along.
-func (f *RunFlags) setSteps(s sandbox.Spec, fromProfile []string) (sandbox.Spec, []string, error) {
+// setSteps puts the toggles into the spec and says what they take along. The
+// steps to be skipped are told apart by who named them: the command line, whose
+// every word gets an answer, or a profile.
+func (f *RunFlags) setSteps(s sandbox.Spec, asked, fromProfile []string) (sandbox.Spec, []string, error) {
 	var notes []string
 	for _, list := range []struct {
 		flag  string
@@ -20,7 +22,6 @@ func (f *RunFlags) setSteps(s sandbox.Spec, fromProfile []string) (sandbox.Spec,
 			}
 		}
 	}
-	asked := slices.Clone(f.Skip)
 	many := fromProfile
 	if len(f.Only) > 0 {
 		skip, pulled := sandbox.Only(append(slices.Clone(f.Only), f.With...))

@@ -59,6 +59,7 @@ func verbs() []verb {
 		{name: "compare", help: "run a command without a step and with it, and show the difference", first: true, model: compareVerb},
 		{name: "doctor", help: "try each step on this machine, and say what mends it", first: true, model: doctorVerb},
 		{name: "inspect", help: "show how a process is isolated", model: inspectVerb},
+		{name: "profile", help: "list the sets of flags for --profile, and show one", model: profileVerb},
 		{name: "completion", help: "print a completion script for bash, zsh or fish", model: completionVerb},
 		{name: "version", help: "print the version", model: versionVerb},
 		{name: "man", help: "print the manual page", hidden: true, model: manVerb},
