@@ -14,7 +14,7 @@ SIBLINGS = $(patsubst cmd/%,bin/%,$(wildcard cmd/sbx-*))
 comma := ,
 empty :=
 ifdef CI
-export SBX_REQUIRE ?= $(subst $(empty) $(empty),$(comma),$(strip userns overlay seccomp landlock subuid strace setuid sysvipc timens cgroupns built))
+export SBX_REQUIRE ?= $(subst $(empty) $(empty),$(comma),$(strip userns overlay seccomp landlock subuid strace git setuid sysvipc timens cgroupns built))
 endif
 
 .NOTPARALLEL:

@@ -216,25 +216,6 @@ func TestSocketsThatLeadOut(t *testing.T) {
 	}
 }
 
-// TestGuardedFolderStays: hooks that may not be written are not replaced by
-// moving away the folder that they lie in.
-func TestGuardedFolderStays(t *testing.T) {
-	needAll(t)
-	dir := ownFolder(t)
-	if err := os.MkdirAll(filepath.Join(dir, ".git/hooks"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	script := "mv .git away; mkdir -p .git/hooks; echo true >.git/hooks/pre-commit; echo x >.git/index"
-	c := in(t, sandbox.Command("sh", "-c", script), dir)
-	c.Spec.Mounts = []sandbox.Mount{{Kind: sandbox.BindRW, Source: dir, Target: dir}}
-	if _, said := says(t, c); exists(filepath.Join(dir, ".git/hooks/pre-commit")) || exists(filepath.Join(dir, "away")) {
-		t.Errorf("CMD has written a hook: %s", said)
-	}
-	if !exists(filepath.Join(dir, ".git/index")) {
-		t.Error("the rest of .git cannot be written")
-	}
-}
-
 func exists(p string) bool {
 	_, err := os.Lstat(p)
 	return err == nil

@@ -66,7 +66,8 @@ type Cmd struct {
 	socket   *os.File
 	ends     [2]int // the launcher's and the sandbox's end of the socket
 	layers   *os.File
-	upperTmp string // a folder that holds the layers where no tmpfs can
+	watched  []watched // what CMD may write to, with Wait's look at it
+	upperTmp string    // a folder that holds the layers where no tmpfs can
 	timedOut bool
 	canceled bool
 	done     chan struct{}

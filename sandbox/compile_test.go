@@ -30,6 +30,16 @@ func (m machine) ReadDir(dir string) ([]string, error) {
 	return names, nil
 }
 
+func (m machine) GitFolders(dir string) (found []string, whole bool, err error) {
+	for p := range m {
+		if rest, ok := strings.CutPrefix(p, dir+"/"); ok && filepath.Base(p) == ".git" {
+			found = append(found, rest)
+		}
+	}
+	slices.Sort(found)
+	return found, true, nil
+}
+
 func (m machine) ReadFile(path string) ([]byte, error) {
 	if text, ok := machineFiles[path]; ok {
 		return []byte(text), nil
@@ -271,7 +281,7 @@ func TestGuards(t *testing.T) {
 		if named {
 			want = BindRW
 		}
-		if kinds["/w"] != BindRW || kinds["/w/.git/hooks"] != BindRO || kinds["/w/.envrc"] != want {
+		if kinds["/w"] != BindRW || kinds["/w/.git"] != BindRO || kinds["/w/.envrc"] != want {
 			t.Errorf("named %v: %v", named, kinds)
 		}
 	}

@@ -184,10 +184,11 @@ func (island) Lstat(path string) sandbox.File {
 	}
 	return sandbox.File{}
 }
-func (island) Real(path string) string          { return path }
-func (island) Writable(string) bool             { return false }
-func (island) ReadFile(string) ([]byte, error)  { return nil, fs.ErrNotExist }
-func (island) ReadDir(string) ([]string, error) { return nil, fs.ErrNotExist }
+func (island) Real(path string) string                   { return path }
+func (island) Writable(string) bool                      { return false }
+func (island) GitFolders(string) ([]string, bool, error) { return nil, true, nil }
+func (island) ReadFile(string) ([]byte, error)           { return nil, fs.ErrNotExist }
+func (island) ReadDir(string) ([]string, error)          { return nil, fs.ErrNotExist }
 
 // A plan can be made and read for a machine that is not at hand. Here all steps
 // but one, and the one that it needs, are left out.

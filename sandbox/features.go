@@ -82,6 +82,10 @@ type Host interface {
 	Writable(path string) bool
 	ReadFile(path string) ([]byte, error)
 	ReadDir(path string) ([]string, error)
+	// GitFolders finds what git would take for a repository in a folder, at any
+	// depth: names below it, "." for itself, in order. Whole is false where the
+	// folder holds too much to be looked through.
+	GitFolders(path string) (found []string, whole bool, err error)
 }
 
 // File is what Compile needs to know of a path. The zero File is absent.
@@ -255,6 +259,15 @@ func (osHost) ReadDir(path string) ([]string, error) {
 		names[i] = e.Name()
 	}
 	return names, err
+}
+
+func (osHost) GitFolders(path string) (found []string, whole bool, err error) {
+	top, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unix.Close(top)
+	return findGit(top, nil)
 }
 
 // tmpfsXattr tries to set a user attribute on a file of the kernel's own tmpfs.

@@ -197,8 +197,9 @@ func (f files) Lstat(name string) File {
 	}
 	return File{}
 }
-func (f files) Writable(string) bool             { return false }
-func (f files) ReadDir(string) ([]string, error) { return nil, fs.ErrNotExist }
+func (f files) Writable(string) bool                    { return false }
+func (files) GitFolders(string) ([]string, bool, error) { return nil, true, nil }
+func (f files) ReadDir(string) ([]string, error)        { return nil, fs.ErrNotExist }
 func (f files) ReadFile(name string) ([]byte, error) {
 	text, ok := f[name]
 	if !ok {

@@ -129,6 +129,9 @@ func (c *Cmd) prepare() error {
 			return &StepError{Step: "overlay", Reason: err.Error(), Err: err}
 		}
 	}
+	if err := c.openWatched(); err != nil {
+		return err
+	}
 	p := c.plan
 	c.ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -278,6 +281,7 @@ func (c *Cmd) watch() {
 func (c *Cmd) forget() {
 	c.closePidfds()
 	c.closeEnds()
+	c.closeWatched()
 	if c.layers != nil {
 		c.layers.Close()
 		c.layers = nil
@@ -314,6 +318,7 @@ func (c *Cmd) closePidfds() {
 func (c *Cmd) release() {
 	c.closePidfds()
 	c.closeEnds()
+	c.closeWatched()
 	if c.layers != nil {
 		c.layers.Close()
 	}

@@ -27,6 +27,8 @@ type entry struct {
 	inside  int // index of the entry that this one lies in, or -1 for the root
 	noFlags bool
 	real    bool // the source has no symbolic link in it: if one is met, somebody exchanged it
+	asLink  bool // the source is a symbolic link itself, and shown as one (with file and real)
+	guarded bool // read-only in a folder that CMD may write to
 	placed  bool
 }
 
@@ -117,7 +119,10 @@ func (c *compiler) layout() error {
 		}
 		c.replace(e)
 		if m.Kind == BindRW && !e.file {
-			c.guard(e)
+			c.entries[c.find(e.target)].why = "asked for; a new .git, .envrc or the like is moved aside"
+			if err := c.guard(e); err != nil {
+				return err
+			}
 		}
 	}
 	if err := c.order(); err != nil {
@@ -167,38 +172,6 @@ func (c *compiler) keepInside(e *entry) error {
 
 func (c *compiler) addEntry(e entry) {
 	c.entries = append(c.entries, e)
-}
-
-// guarded are paths in a project that make the host run code later: who writes
-// there from inside has left the sandbox by tomorrow.
-var guarded = []string{
-	".git/hooks", ".git/config", ".envrc", ".vscode", ".idea",
-	".profile", ".bash_profile", ".bashrc", ".zshenv", ".zprofile", ".zshrc", ".config/fish",
-}
-
-// guard keeps the guarded paths of a folder that is shown for writing read-only,
-// where they are there, unless the spec names them themselves. A folder around
-// one becomes a mount too, which cannot be renamed: else another could take its
-// place.
-func (c *compiler) guard(e entry) {
-	show := func(name, kind, why string) bool {
-		source, target := path.Join(e.source, name), path.Join(e.target, name)
-		f := c.feat.Host.Lstat(source)
-		named := slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool { return path.Clean(m.Target) == target })
-		if named || !f.exists() || f.isLink() {
-			return false
-		}
-		if real := c.feat.Host.Real(source); real != "" {
-			source = real
-		}
-		c.replace(entry{kind: kind, source: source, target: target, file: !f.isDir(), why: why, real: true})
-		return true
-	}
-	for _, name := range guarded {
-		if show(name, BindRO, "makes the host run code") && path.Dir(name) != "." {
-			show(path.Dir(name), BindRW, "holds what makes the host run code")
-		}
-	}
 }
 
 func (c *compiler) find(target string) int {
@@ -349,7 +322,7 @@ func (c *compiler) order() error {
 				e.inside = k
 			}
 		}
-		c.Shown = append(c.Shown, Shown{Kind: e.kind, Source: e.source, Target: e.target, Why: e.why})
+		c.Shown = append(c.Shown, Shown{Kind: e.kind, Source: e.source, Target: e.target, Why: e.why, Guarded: e.guarded})
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (c *compiler) openSources() {
 			}
 			e.tree = c.newSlot("tree", e.source)
 			if e.real {
-				opened := c.openReal(e.source, e.file)
+				opened := c.openReal(e.source, e.file, e.asLink)
 				c.call(sysOpenTree, use(opened), c.str(""),
 					flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)).saves(e.tree)
 				continue
@@ -50,7 +50,7 @@ func (c *compiler) openSources() {
 				flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).saves(e.tree)
 		case Overlay:
 			if e.real {
-				e.tree = c.openReal(e.source, false)
+				e.tree = c.openReal(e.source, false, false)
 				continue
 			}
 			e.tree = c.newSlot("lower", e.source)
@@ -60,12 +60,16 @@ func (c *compiler) openSources() {
 }
 
 // openReal opens a source by a path that was found to have no symbolic link in
-// it, and refuses one that has been put there since.
-func (c *compiler) openReal(p string, file bool) slot {
+// it, and refuses one that has been put there since. The last name may be that
+// of a link, which is opened itself then.
+func (c *compiler) openReal(p string, file, link bool) slot {
 	how := c.reserve(24)
 	open := uint64(unix.O_PATH | unix.O_CLOEXEC)
 	if !file {
 		open |= unix.O_DIRECTORY
+	}
+	if link {
+		open |= unix.O_NOFOLLOW
 	}
 	putUint64(c.data[how:], open)
 	putUint64(c.data[how+16:], unix.RESOLVE_NO_SYMLINKS)

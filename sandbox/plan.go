@@ -51,6 +51,7 @@ type Plan struct {
 	ownRoot  bool     // the root is a folder of the sandbox's tmpfs
 	ownPaths []string // folders and links that the plan makes there
 	layers   bool     // a descriptor of the layers comes over the socket
+	watched  []watch
 }
 
 // Upper is the writable layer of one overlay on the host's disk.
@@ -77,6 +78,9 @@ type Shown struct {
 	Source string `json:"source,omitempty"`
 	Target string `json:"target"`
 	Why    string `json:"why,omitempty"`
+	// Guarded says that it is read-only in a folder that CMD may write to,
+	// because it makes the host run code.
+	Guarded bool `json:"guarded,omitempty"`
 }
 
 // Call is one system call of a Plan.

@@ -26,6 +26,9 @@ type Result struct {
 	Notes    []string      `json:"notes,omitempty"`    // what the plan had to tell
 	Limits   []Limit       `json:"limits,omitempty"`
 	Changes  []Change      `json:"changes,omitempty"` // with Spec.Changes
+	// Appeared are the things that CMD made in a folder that it may write to
+	// (BindRW) and that make the host run code.
+	Appeared []Appeared `json:"appeared,omitempty"`
 }
 
 // Limit is a limit that was asked for, and who holds it.

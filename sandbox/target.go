@@ -117,7 +117,7 @@ func (c *compiler) resolve(e *entry) (target, error) {
 		wantFile := i == len(parts)-1 && (e.file || e.kind == content)
 		f := c.feat.Host.Lstat(host)
 		switch {
-		case f.isLink() && e.kind != content:
+		case f.isLink() && e.kind != content && !(e.asLink && i == len(parts)-1):
 			return bad("goes through a symbolic link, " + host + ": name what it points to")
 		case f.exists() && f.isDir() && wantFile:
 			return bad("is a folder, but the source is a file")
@@ -143,7 +143,7 @@ func (c *compiler) resolve(e *entry) (target, error) {
 			}
 		}
 	}
-	return target{fd: c.openBeneath(e.target, !e.file && e.kind != content, e.kind == content)}, nil
+	return target{fd: c.openBeneath(e.target, !e.file && e.kind != content, e.kind == content || e.asLink)}, nil
 }
 
 // openBeneath opens a path of the new root. A link at its very end may be

@@ -231,6 +231,7 @@ func (c *Cmd) Wait() error {
 	r.Limits = c.limits()
 	r.judge(status, c.timedOut)
 	c.Result = r
+	r.Appeared = c.appeared()
 	// CMD's descriptors are closed with its last process, so the copies end;
 	// the one into it may wait for a reader of ours, which closing ends.
 	for range c.copies {

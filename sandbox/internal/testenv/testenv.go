@@ -37,6 +37,7 @@ var conditions = map[string]func() error{
 	"landlock:scope":    func() error { return tryLandlock(6) },
 	"subuid":            sync.OnceValue(trySubordinate),
 	"strace":            sync.OnceValue(tryStrace),
+	"git":               sync.OnceValue(tryGit),
 	"tiocsti":           func() error { return trySysctl("dev/tty/legacy_tiocsti", "1") },
 	"setuid":            sync.OnceValue(trySetuid),
 	"sysvipc":           sync.OnceValue(trySysvIPC),
@@ -141,6 +142,14 @@ func inNamespaceWithRanges() error {
 
 func tryStrace() error {
 	out, err := exec.Command("strace", "-f", "-qq", "-e", "trace=none", "true").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func tryGit() error {
+	out, err := exec.Command("git", "version").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w %s", err, strings.TrimSpace(string(out)))
 	}

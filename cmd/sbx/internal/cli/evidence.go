@@ -61,10 +61,11 @@ func (e *evidence) early() {
 	release()
 }
 
-// conclude gives the hint, one at most, for a CMD that failed.
-func (e *evidence) conclude(failed bool) {
+// conclude gives the hint, one at most, for a CMD that failed, and says whether
+// there was one.
+func (e *evidence) conclude(failed bool) (told bool) {
 	if e == nil {
-		return
+		return false
 	}
 	if e.late != nil {
 		e.late.Stop()
@@ -75,6 +76,7 @@ func (e *evidence) conclude(failed bool) {
 	switch {
 	case !failed || e.told:
 	case e.full():
+		e.told = true
 		say("CMD has filled up the memory that it can write to")
 		hint("--layer-size SIZE gives it more, --upper DIR a folder of a disk")
 	case e.offline():
@@ -85,6 +87,7 @@ func (e *evidence) conclude(failed bool) {
 	if e.root >= 0 {
 		unix.Close(e.root)
 	}
+	return e.told
 }
 
 func (e *evidence) sayOffline() {

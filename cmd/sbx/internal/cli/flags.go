@@ -19,7 +19,7 @@ import (
 type RunFlags struct {
 	Volume []string `name:"volume" short:"v" sep:"none" common:"" group:"Files" placeholder:"SRC:DST[:MODE]" help:"Show SRC as DST inside; MODE is rw (the default), ro, or cow: copy on write."`
 	RO     []string `name:"ro" sep:"none" common:"" group:"Files" placeholder:"PATH" help:"Show PATH at the same place, read-only."`
-	RW     []string `name:"rw" sep:"none" common:"" group:"Files" placeholder:"PATH" help:"Show PATH at the same place; what is written there stays."`
+	RW     []string `name:"rw" sep:"none" common:"" group:"Files" placeholder:"PATH" help:"Show PATH at the same place; what is written there stays. What makes the host run code, such as .git, is read-only unless named itself."`
 	COW    []string `name:"cow" sep:"none" group:"Files" placeholder:"PATH" help:"Show PATH at the same place, copy on write."`
 	Tmpfs  []string `name:"tmpfs" sep:"none" group:"Files" placeholder:"DST[:size=64m]" help:"An empty folder in memory at DST."`
 	Hide   []string `name:"hide" sep:"none" group:"Files" placeholder:"PATH" help:"An empty folder or file in place of PATH."`

@@ -66,6 +66,7 @@ var conditions = map[string]func() error{
 	"userns":  sync.OnceValue(func() error { return try("unshare", "--user", "--map-root-user", "true") }),
 	"subuid":  sync.OnceValue(func() error { return try("unshare", "--user", "--map-auto", "--map-root-user", "true") }),
 	"overlay": sync.OnceValue(tryOverlay),
+	"git":     sync.OnceValue(func() error { return try("git", "version") }),
 	"landlock": sync.OnceValue(func() error {
 		if _, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 {
 			return errno

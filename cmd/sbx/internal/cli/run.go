@@ -79,6 +79,9 @@ func (r *runCommand) run(c *call) error {
 		errors.As(werr, &forged)
 		err = errors.Join(err, werr)
 	}
+	if cmd.Result != nil {
+		sayAppeared(cmd.Result.Appeared)
+	}
 	if r.Changes && cmd.Result != nil {
 		printChanges(os.Stderr, cmd.Result.Changes, spec.Upper)
 	}
@@ -130,7 +133,10 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 	s.end()
 	term.drain(cmd)
 	var exit *sandbox.ExitError
-	s.seen.conclude(errors.As(err, &exit) && exit.Verdict == sandbox.VerdictExited)
+	failed := errors.As(err, &exit) && exit.Verdict == sandbox.VerdictExited
+	if !s.seen.conclude(failed) && failed {
+		sayGuarded(cmd)
+	}
 	return err
 }
 
