@@ -71,15 +71,17 @@ type Cmd struct {
 	timedOut bool
 	canceled bool
 	done     chan struct{}
-	kill     sync.Mutex // held while the processes may be signalled
-	reaped   bool
-	pauseErr error
-	early    []message
-	program  *rawfork.Program
-	tracing  sync.Mutex // held while Trace runs
-	reported int        // calls that Trace has been told of
-	child    int        // what clone3 made, as far as Trace is concerned
-	cloning  time.Duration
+	// terminalFD is CMD's descriptor of Spec.Terminal.
+	terminalFD int
+	kill       sync.Mutex // held while the processes may be signalled
+	reaped     bool
+	pauseErr   error
+	early      []message
+	program    *rawfork.Program
+	tracing    sync.Mutex // held while Trace runs
+	reported   int        // calls that Trace has been told of
+	child      int        // what clone3 made, as far as Trace is concerned
+	cloning    time.Duration
 }
 
 // Event is one thing that happened while a sandbox was made.

@@ -39,8 +39,10 @@ type Features struct {
 	// in the child, from 0 up; 0 means that 0, 1 and 2 are inherited as they
 	// are.
 	Passed int
-	// Terminal is the path of the terminal that becomes the controlling one.
-	Terminal string
+	// Terminal is the path of the terminal that becomes the controlling one,
+	// and TerminalFD the descriptor that it is on.
+	Terminal   string
+	TerminalFD int
 	// Observed says that the launcher looks at CMD before its first
 	// instruction.
 	Observed bool

@@ -156,7 +156,7 @@ func (c *Cmd) prepare() error {
 // prepareInit tells PID 1 which socket is its own and how to start CMD.
 func (c *Cmd) prepareInit() error {
 	p := c.plan
-	if c.ends[1] > rawfork.InitMaxSocket {
+	if c.ends[1] > rawfork.InitMaxSocket || c.ends[1] < 3 {
 		fd, err := lowDescriptor(c.ends[1])
 		if err != nil {
 			return err
@@ -176,7 +176,9 @@ func (c *Cmd) prepareInit() error {
 		Socket:          c.ends[1],
 		WaitForAck:      noPidfd || c.Trace != nil,
 		NewProcessGroup: session,
-		Foreground:      session && c.Spec.Terminal,
+		Terminal:        c.terminalFD,
+		Foreground:      session && c.Spec.Terminal && !c.Spec.TerminalOnDemand,
+		OnDemand:        session && c.Spec.Terminal && c.Spec.TerminalOnDemand,
 	}, nil, nil)[1]
 	copy(p.data[p.options:], options)
 	return nil

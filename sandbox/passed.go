@@ -53,10 +53,18 @@ func (c *Cmd) describeFiles(feat *Features) ([]int, error) {
 		feat.Passed = len(fds)
 	}
 	if c.Spec.Terminal && feat.Terminal == "" {
-		if name, err := os.Readlink("/proc/self/fd/" + decimal(nil, uint64(fds[0]))); err == nil {
-			feat.Terminal = name
+		for i, fd := range fds[:3] {
+			if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+				continue
+			}
+			feat.TerminalFD = i
+			if name, err := os.Readlink("/proc/self/fd/" + decimal(nil, uint64(fd))); err == nil {
+				feat.Terminal = name
+			}
+			break
 		}
 	}
+	c.terminalFD = feat.TerminalFD
 	return fds, nil
 }
 

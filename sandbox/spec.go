@@ -104,9 +104,17 @@ type Spec struct {
 	// has to reap, and signals without a handler do not reach it.
 	AsPID1 bool `json:"as_pid_1,omitempty"`
 
-	// Terminal makes the terminal on descriptor 0 the controlling one of the
-	// sandbox's session.
+	// Terminal makes a terminal that CMD gets, the one on the lowest of the
+	// descriptors 0 to 2 that is one, the controlling one of the sandbox's
+	// session, with CMD's process group in its foreground.
 	Terminal bool `json:"terminal,omitempty"`
+	// TerminalOnDemand, beside Terminal, starts CMD in the terminal's
+	// background, as a shell does with "&". When it reads from the terminal or
+	// changes its settings, it is stopped, PID 1 gives it the foreground, and
+	// Cmd.Stopped is told of SIGTTIN or SIGTTOU: whoever has the other end of
+	// the terminal knows then that input is wanted, and sends SIGCONT. It has
+	// no effect where CMD is PID 1 or the step pid is skipped.
+	TerminalOnDemand bool `json:"terminal_on_demand,omitempty"`
 }
 
 // User is an identity inside and the id maps that make it. The zero User is

@@ -13,7 +13,7 @@ var (
 func (c *compiler) session() error {
 	c.call(sysSetsid)
 	if c.spec.Terminal {
-		c.call(sysIoctl, integer(0), word(unix.TIOCSCTTY, constant("TIOCSCTTY")), integer(0))
+		c.call(sysIoctl, integer(c.feat.TerminalFD), word(unix.TIOCSCTTY, constant("TIOCSCTTY")), integer(0))
 	}
 	if !c.on["seccomp"] {
 		// The filter refuses all calls for keys. Without it, an empty session

@@ -63,16 +63,18 @@ package rawfork
 //	clone(CLONE_VM|CLONE_VFORK|SIGCHLD)
 //	    in CMD's process:
 //	    setpgid(0, 0)                  NewProcessGroup
-//	    ioctl(0, TIOCSPGRP, getpgid(0))  Foreground
+//	    ioctl(terminal, TIOCSPGRP, getpgid(0))  Foreground
 //	    write(socket, InitStarted)
 //	    read(socket, 1 byte)           WaitForAck
 //	    rt_sigprocmask(SIG_SETMASK, none)  unless KeepSignalMask
 //	    execve(candidate, ARGV, environment), one after the other
 //	    faccessat(candidate, F_OK)     where execve said that it is not there
 //	    write(socket, InitExecFailed or InitInterpreterMissing); exit_group(127)
+//	dup3(terminal, socket-1)           OnDemand; that one is then not closed
 //	close_range(0, socket-1); close_range(socket+1, ~0)
 //	chdir("/")
 //	wait4(-1, WUNTRACED|__WALL), again and again
+//	ioctl(socket-1, TIOCSPGRP, getpgid(CMD))  OnDemand, as CMD stopped for its terminal
 //	write(socket, InitWaitStatus); exit_group(CMD's status)
 //
 // A seccomp filter that init is to carry must allow these calls. They are the

@@ -16,7 +16,7 @@
 //	R13 the options
 //	R14 the next candidate; in the parent, CMD's pid
 //	R15 CMD's argv
-//	BX  CMD's environment
+//	BX  CMD's environment; in the parent, the highest descriptor to be closed
 //	R8  the errno to report when no candidate is left
 
 #define SYS_read           0
@@ -34,6 +34,7 @@
 #define SYS_prctl          157
 #define SYS_exit_group     231
 #define SYS_faccessat      269
+#define SYS_dup3           292
 #define SYS_close_range    436
 
 #define PR_SET_DUMPABLE 4
@@ -44,6 +45,8 @@
 #define CLONE_FLAGS     0x4111     // CLONE_VFORK|CLONE_VM|SIGCHLD
 #define WAIT_OPTIONS    0x40000002 // __WALL|WUNTRACED
 #define TIOCSPGRP       0x5410
+#define WANTS_INPUT     0x157f     // the wait status of a stop by SIGTTIN
+#define WANTS_SETTINGS  0x167f     // by SIGTTOU
 #define SIG_SETMASK     2
 #define AT_FDCWD        -100
 
@@ -60,6 +63,7 @@
 #define OPT_GROUP      2
 #define OPT_FOREGROUND 4
 #define OPT_KEEP_MASK  8
+#define OPT_ON_DEMAND  16
 
 // The kinds of message.
 #define STARTED        1
@@ -82,6 +86,12 @@
 	LEAQ KIND, SI; \
 	MOVL $8, DX; \
 	DO(SYS_write)
+
+// TERMINAL loads the descriptor of CMD's terminal from OPTS.
+#define TERMINAL \
+	MOVQ    16(R9), DX; \
+	MOVBLZX 3(DX), DI; \
+	SUBL    $48, DI
 
 #define EXIT(status) \
 	MOVL $status, DI; \
@@ -173,7 +183,7 @@ foreground:
 	XORL  DI, DI
 	DO(SYS_getpgid)
 	MOVL  AX, VALUE
-	XORL  DI, DI
+	TERMINAL
 	MOVL  $TIOCSPGRP, SI
 	LEAQ  VALUE, DX
 	DO(SYS_ioctl)
@@ -263,10 +273,23 @@ missing:
 	// not when the sandbox ends; and a working folder can be unmounted.
 parent:
 	MOVL  AX, R14
-	TESTL R12, R12
-	JEQ   above
+	LEAL  -1(R12), BX
+	TESTL $OPT_ON_DEMAND, R13
+	JEQ   below
+
+	// The terminal stays, as the descriptor below the socket's, which may be
+	// its own: dup3 then says EINVAL.
+	TERMINAL
+	MOVL  BX, SI
+	XORL  DX, DX
+	DO(SYS_dup3)
+	DECL  BX
+
+below:
+	TESTL BX, BX
+	JLT   above
 	XORL  DI, DI
-	LEAL  -1(R12), SI
+	MOVL  BX, SI
 	XORL  DX, DX
 	DO(SYS_close_range)
 
@@ -291,6 +314,24 @@ reap:
 	JLT   quit
 	CMPL  AX, R14
 	JNE   reap
+	TESTL $OPT_ON_DEMAND, R13
+	JEQ   tell
+	MOVL  VALUE, CX
+	CMPL  CX, $WANTS_INPUT
+	JEQ   lend
+	CMPL  CX, $WANTS_SETTINGS
+	JNE   tell
+
+lend:
+	MOVL R14, DI
+	DO(SYS_getpgid)
+	MOVL AX, KIND
+	LEAL -1(R12), DI
+	MOVL $TIOCSPGRP, SI
+	LEAQ KIND, DX
+	DO(SYS_ioctl)
+
+tell:
 	SEND(WAIT_STATUS)
 	MOVL  VALUE, CX
 	CMPB  CX, $0x7f

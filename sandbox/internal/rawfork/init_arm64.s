@@ -19,10 +19,11 @@
 //	R21 the options
 //	R22 the next candidate; in the parent, CMD's pid
 //	R23 CMD's argv
-//	R24 CMD's environment
+//	R24 CMD's environment; in the parent, the highest descriptor to be closed
 //	R25 the errno to report when no candidate is left
 //	R26 the candidate being tried
 
+#define SYS_dup3           24
 #define SYS_fcntl          25
 #define SYS_ioctl          29
 #define SYS_faccessat      48
@@ -48,6 +49,8 @@
 #define CLONE_FLAGS     0x4111     // CLONE_VFORK|CLONE_VM|SIGCHLD
 #define WAIT_OPTIONS    0x40000002 // __WALL|WUNTRACED
 #define TIOCSPGRP       0x5410
+#define WANTS_INPUT     0x157f     // the wait status of a stop by SIGTTIN
+#define WANTS_SETTINGS  0x167f     // by SIGTTOU
 #define SIG_SETMASK     2
 #define AT_FDCWD        -100
 
@@ -64,6 +67,7 @@
 #define OPT_GROUP      1
 #define OPT_FOREGROUND 2
 #define OPT_KEEP_MASK  3
+#define OPT_ON_DEMAND  4
 
 // The kinds of message.
 #define STARTED        1
@@ -87,6 +91,12 @@
 	SUB  $16, R19, R1; \
 	MOVD $8, R2; \
 	DO(SYS_write)
+
+// TERMINAL loads the descriptor of CMD's terminal from OPTS.
+#define TERMINAL \
+	MOVD  16(R19), R0; \
+	MOVBU 3(R0), R0; \
+	SUB   $48, R0
 
 #define EXIT(status) \
 	MOVD $status, R0; \
@@ -173,7 +183,7 @@ foreground:
 	MOVD $0, R0
 	DO(SYS_getpgid)
 	MOVW R0, VALUE
-	MOVD $0, R0
+	TERMINAL
 	MOVD $TIOCSPGRP, R1
 	SUB  $12, R19, R2
 	DO(SYS_ioctl)
@@ -260,9 +270,21 @@ missing:
 	// not when the sandbox ends; and a working folder can be unmounted.
 parent:
 	MOVD R0, R22
-	CBZ  R20, above
+	SUB  $1, R20, R24
+	TBZ  $OPT_ON_DEMAND, R21, below
+
+	// The terminal stays, as the descriptor below the socket's, which may be
+	// its own: dup3 then says EINVAL.
+	TERMINAL
+	MOVD R24, R1
+	MOVD $0, R2
+	DO(SYS_dup3)
+	SUB  $1, R24
+
+below:
+	TBNZ $63, R24, above
 	MOVD $0, R0
-	SUB  $1, R20, R1
+	MOVD R24, R1
 	MOVD $0, R2
 	DO(SYS_close_range)
 
@@ -287,6 +309,25 @@ reap:
 	TBNZ $63, R0, quit
 	CMP  R22, R0
 	BNE  reap
+	TBZ  $OPT_ON_DEMAND, R21, tell
+	MOVWU VALUE, R1
+	MOVD $WANTS_INPUT, R2
+	CMP  R2, R1
+	BEQ  lend
+	MOVD $WANTS_SETTINGS, R2
+	CMP  R2, R1
+	BNE  tell
+
+lend:
+	MOVD R22, R0
+	DO(SYS_getpgid)
+	MOVW R0, KIND
+	SUB  $1, R20, R0
+	MOVD $TIOCSPGRP, R1
+	SUB  $16, R19, R2
+	DO(SYS_ioctl)
+
+tell:
 	SEND(WAIT_STATUS)
 	MOVWU VALUE, R1
 	AND  $0xff, R1, R2

@@ -24,11 +24,18 @@ type InitOptions struct {
 	// NewProcessGroup gives CMD a process group of its own (setpgid(2)), so
 	// that kill(0, …) in CMD does not reach further.
 	NewProcessGroup bool
+	// Terminal is the descriptor, from 0 to 2, of the controlling terminal of
+	// init's session. Foreground and OnDemand use it.
+	Terminal int
 	// Foreground makes CMD's process group the foreground group of the
-	// terminal on descriptor 0 (tcsetpgrp(3)), which must be the controlling
-	// terminal of init's session; else CMD is not executed and InitExecFailed
-	// carries the errno, usually ENOTTY.
+	// terminal (tcsetpgrp(3)); where that is none of init's session, CMD is not
+	// executed and InitExecFailed carries the errno, usually ENOTTY.
 	Foreground bool
+	// OnDemand does so only once CMD has been stopped because it read from the
+	// terminal or changed its settings from the background (SIGTTIN, SIGTTOU):
+	// before the stop is reported, so that SIGCONT is all that CMD then needs.
+	// Init keeps the terminal open for it. Socket must be above 2.
+	OnDemand bool
 	// KeepSignalMask starts CMD with the signal mask that init was started
 	// with. Otherwise CMD starts with no signal blocked.
 	KeepSignalMask bool
@@ -39,25 +46,25 @@ type InitOptions struct {
 //
 //	sbx-init OPTS CANDIDATE… "" ARGV…
 //
-// OPTS is three bytes, the socket's number in two digits to the base of 16,
-// the lower first and counted from 'a', then '@' plus one bit an option. The
-// candidates are the paths that init tries in this order with argv and its own
+// OPTS is four bytes, the socket's number in two digits to the base of 16,
+// the lower first and counted from 'a', then '@' plus one bit an option, then
+// the terminal's number as a digit. The candidates are the paths that init tries in this order with argv and its own
 // environment; without any, the answer is InitExecFailed with ENOENT. An empty
 // candidate is left out, for execve(2) would answer ENOENT as well. InitArgs
 // panics when opts.Socket is out of range, which is a mistake of the caller
 // and of no user.
 func InitArgs(opts InitOptions, candidates, argv []string) []string {
-	if opts.Socket < 1 || opts.Socket > InitMaxSocket {
+	if opts.Socket < 1 || opts.Socket > InitMaxSocket || opts.OnDemand && opts.Socket < 3 {
 		panic(fmt.Sprintf("rawfork: init's socket cannot be descriptor %d", opts.Socket))
 	}
 	bits := byte('@')
-	for i, on := range [...]bool{opts.WaitForAck, opts.NewProcessGroup, opts.Foreground, opts.KeepSignalMask} {
+	for i, on := range [...]bool{opts.WaitForAck, opts.NewProcessGroup, opts.Foreground, opts.KeepSignalMask, opts.OnDemand} {
 		if on {
 			bits |= 1 << i
 		}
 	}
 	args := make([]string, 0, 3+len(candidates)+len(argv))
-	args = append(args, "sbx-init", string([]byte{'a' + byte(opts.Socket&15), 'a' + byte(opts.Socket>>4), bits}))
+	args = append(args, "sbx-init", string([]byte{'a' + byte(opts.Socket&15), 'a' + byte(opts.Socket>>4), bits, '0' + byte(opts.Terminal)}))
 	for _, c := range candidates {
 		if c != "" {
 			args = append(args, c)

@@ -142,6 +142,47 @@ func TestInitProcessGroup(t *testing.T) {
 			}
 		}
 	})
+	t.Run("on demand", func(t *testing.T) {
+		// The descriptor of the terminal is another than 0: that one is closed.
+		master, terminal := openTerminal(t)
+		defer master.Close()
+		defer terminal.Close()
+		for _, demand := range []struct {
+			script string
+			sig    unix.Signal
+		}{{"read line <&1; echo got $line", unix.SIGTTIN}, {"stty -echo <&1; read line <&1; echo got $line", unix.SIGTTOU}} {
+			r := shell(demand.script)
+			r.opts.NewProcessGroup, r.opts.OnDemand, r.opts.Terminal = true, true, 1
+			r.cmd = &exec.Cmd{Stdout: terminal, SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 1}}
+			r.start(t)
+			p := r.started(t)
+			stop, ok := r.next(t)
+			if !ok || stop.Kind != InitWaitStatus || stop.WaitStatus().StopSignal() != demand.sig {
+				t.Fatalf("%s: %v %#x, want a stop by %v", demand.script, stop.Kind, stop.Value, demand.sig)
+			}
+			if group, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPGRP); err != nil || group != int(p.pid) {
+				t.Errorf("%d is in the foreground, want CMD %d: %v", group, p.pid, err)
+			}
+			if err := unix.Kill(-int(p.pid), unix.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := master.WriteString("this\n"); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := r.finish(t), []InitMessage{{InitWaitStatus, 0}}; !slices.Equal(got, want) {
+				t.Errorf("%s: messages %v, want %v", demand.script, got, want)
+			}
+			seen := ""
+			buf := make([]byte, 256)
+			for !strings.Contains(seen, "got this") {
+				n, err := master.Read(buf)
+				if err != nil {
+					t.Fatalf("%s: %q, %v", demand.script, seen, err)
+				}
+				seen += string(buf[:n])
+			}
+		}
+	})
 	t.Run("no terminal", func(t *testing.T) {
 		r := cat()
 		r.opts.Foreground = true

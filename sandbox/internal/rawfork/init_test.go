@@ -21,7 +21,7 @@ import (
 func TestInitELF(t *testing.T) {
 	image := InitELF()
 	t.Logf("%d bytes", len(image))
-	if len(image) > 1100 {
+	if len(image) > 1200 {
 		t.Errorf("the init program has %d bytes; is all of that needed?", len(image))
 	}
 	f, err := elf.NewFile(bytes.NewReader(image))
@@ -100,10 +100,11 @@ func TestInitArgs(t *testing.T) {
 		candidates []string
 		want       []string
 	}{
-		{InitOptions{Socket: 3}, []string{"/a", "/b"}, []string{"sbx-init", "da@", "/a", "/b", "", "cmd", ""}},
-		{InitOptions{Socket: 16}, []string{"", "/b"}, []string{"sbx-init", "ab@", "/b", "", "cmd", ""}},
-		{InitOptions{Socket: 255, WaitForAck: true, Foreground: true}, nil, []string{"sbx-init", "ppE", "", "cmd", ""}},
-		{InitOptions{Socket: InitMaxSocket, NewProcessGroup: true, KeepSignalMask: true}, nil, []string{"sbx-init", "p\xffJ", "", "cmd", ""}},
+		{InitOptions{Socket: 3}, []string{"/a", "/b"}, []string{"sbx-init", "da@0", "/a", "/b", "", "cmd", ""}},
+		{InitOptions{Socket: 16}, []string{"", "/b"}, []string{"sbx-init", "ab@0", "/b", "", "cmd", ""}},
+		{InitOptions{Socket: 255, WaitForAck: true, Terminal: 2, Foreground: true}, nil, []string{"sbx-init", "ppE2", "", "cmd", ""}},
+		{InitOptions{Socket: InitMaxSocket, NewProcessGroup: true, KeepSignalMask: true}, nil, []string{"sbx-init", "p\xffJ0", "", "cmd", ""}},
+		{InitOptions{Socket: 3, Terminal: 1, OnDemand: true}, nil, []string{"sbx-init", "daP1", "", "cmd", ""}},
 	} {
 		if got := InitArgs(c.opts, c.candidates, cmd); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("InitArgs(%+v, %q) = %q, want %q", c.opts, c.candidates, got, c.want)
@@ -119,6 +120,12 @@ func TestInitArgs(t *testing.T) {
 			InitArgs(InitOptions{Socket: fd}, nil, cmd)
 		}()
 	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a socket with the number 2 is accepted beside a terminal to be kept")
+		}
+	}()
+	InitArgs(InitOptions{Socket: 2, OnDemand: true}, nil, cmd)
 }
 
 func TestParseInitMessage(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 type runCommand struct {
 	RunFlags
 
-	TTY   bool `name:"tty" short:"t" common:"" group:"Terminal" help:"Give CMD a terminal of its own, also where stdin or stdout is none."`
-	NoTTY bool `name:"no-tty" short:"T" group:"Terminal" help:"Give CMD no terminal of its own."`
+	TTY   bool `name:"tty" short:"t" common:"" group:"Terminal" help:"Give CMD a terminal of its own on stdin, stdout and stderr, whatever they are."`
+	NoTTY bool `name:"no-tty" short:"T" group:"Terminal" help:"Give CMD your terminal as it is: it can read what you type, and change its settings."`
 
 	Trace    bool   `name:"trace" common:"" group:"Looking" help:"Print each call that makes the sandbox, with result and microseconds."`
 	Changes  bool   `name:"changes" common:"" group:"Looking" help:"At exit, list what CMD wrote; nothing of it reached your files."`
@@ -106,12 +106,11 @@ func shellOf() (string, error) {
 // execute starts the sandbox and waits for its end, with a terminal of its own
 // where CMD gets one.
 func (r *runCommand) execute(cmd *sandbox.Cmd) error {
-	var term *terminal
-	if r.TTY || !r.NoTTY && isTerminal(os.Stdin) && isTerminal(os.Stdout) {
-		var err error
-		if term, err = openTerminal(); err != nil {
-			return err
-		}
+	term, err := r.terminalFor(cmd)
+	if err != nil {
+		return err
+	}
+	if term != nil {
 		defer term.close()
 		term.lend(cmd)
 	}
@@ -129,7 +128,7 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 		// Until then a signal ends sbx, and with it a CMD that has hardly begun.
 		cmd.Lasting = s.begin
 	}
-	err := cmd.Wait()
+	err = cmd.Wait()
 	s.end()
 	term.drain(cmd)
 	var exit *sandbox.ExitError

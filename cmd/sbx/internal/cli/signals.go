@@ -49,7 +49,13 @@ type session struct {
 // newSession must be called before cmd.Start.
 func newSession(cmd *sandbox.Cmd, term *terminal) *session {
 	s := &session{cmd: cmd, term: term, signals: make(chan os.Signal, 16), done: make(chan struct{})}
-	cmd.Stopped = func(unix.Signal) { s.suspend() }
+	cmd.Stopped = func(sig unix.Signal) {
+		if s.term.demanded(sig) {
+			s.forward(unix.SIGCONT)
+		} else {
+			s.suspend()
+		}
+	}
 	return s
 }
 

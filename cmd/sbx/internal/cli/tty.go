@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/creack/pty"
@@ -19,6 +21,7 @@ var rawTerminal rawState
 type rawState struct {
 	mu    sync.Mutex
 	saved *unix.Termios // nil while the terminal is as the caller had it
+	fd    int           // of the terminal, while saved is not nil
 }
 
 func (r *rawState) active() bool {
@@ -27,15 +30,15 @@ func (r *rawState) active() bool {
 	return r.saved != nil
 }
 
-// enter puts the terminal on descriptor 0 into raw mode, where sbx is in the
+// enter puts the terminal on a descriptor into raw mode, where sbx is in the
 // foreground: from the background the kernel would stop sbx for it.
-func (r *rawState) enter() {
+func (r *rawState) enter(fd int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.saved != nil || !inForeground() {
+	if r.saved != nil || !inForeground(fd) {
 		return
 	}
-	now, err := unix.IoctlGetTermios(0, unix.TCGETS)
+	now, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		return
 	}
@@ -47,8 +50,8 @@ func (r *rawState) enter() {
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if unix.IoctlSetTermios(0, unix.TCSETS, &raw) == nil {
-		r.saved = now
+	if unix.IoctlSetTermios(fd, unix.TCSETS, &raw) == nil {
+		r.saved, r.fd = now, fd
 	}
 }
 
@@ -57,42 +60,103 @@ func (r *rawState) leave() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.saved != nil {
-		_ = unix.IoctlSetTermios(0, unix.TCSETS, r.saved)
+		_ = unix.IoctlSetTermios(r.fd, unix.TCSETS, r.saved)
 		r.saved = nil
 	}
 }
 
 // inForeground says whether sbx is in the foreground process group of the
-// terminal on descriptor 0, or that terminal is not the controlling one.
-func inForeground() bool {
-	group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+// terminal on a descriptor, or that terminal is not the controlling one.
+func inForeground(fd int) bool {
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	return err != nil || group == unix.Getpgrp()
 }
 
-// terminal is the pty that CMD has as its own, and the copying between it and
-// the caller's. A nil terminal is none: its methods do nothing.
+// typing says when CMD gets what the user types.
+type typing uint8
+
+const (
+	// typedNever is for a CMD that has the terminal for its messages alone: what
+	// is typed meanwhile is meant for the caller's shell.
+	typedNever typing = iota
+	// typedOnDemand waits until CMD reads from its terminal or changes its
+	// settings. It may stand in a pipeline with another program that reads the
+	// caller's terminal, as in `sbx run -- make | less`, and must not take the
+	// keys from it.
+	typedOnDemand
+	// typedAtOnce is for a CMD that has the terminal to itself.
+	typedAtOnce
+)
+
+// terminal is the pty that CMD has in place of the caller's terminal, and the
+// copying between the two. A nil terminal is none: its methods do nothing.
 type terminal struct {
 	master, slave *os.File
+	on            [3]bool  // which of CMD's descriptors it is
 	outer         *os.File // the caller's terminal, for the size; nil where there is none
-	input         bool     // descriptor 0 is a terminal
+	out           *os.File // where to what CMD prints goes
+	typing        typing
+	in            *os.File // what the user types; nil until it is known
+	woken         sync.Once
+	awake         atomic.Bool // the keys go to CMD, and in is known
 	copied        chan struct{}
 }
 
-// openTerminal makes a pty with the settings and the size of the caller's
-// terminal, as far as there is one.
-func openTerminal() (*terminal, error) {
-	t := &terminal{copied: make(chan struct{}), input: isTerminal(os.Stdin)}
+// terminalFor makes the terminal of a CMD: a pty in place of each of the
+// descriptors 0 to 2 that is a terminal, and with -t of all. It is nil where
+// none is, with -T, and where CMD is not to have it to itself but gets at the
+// caller's through /dev/tty anyway, since the step session is skipped.
+func (r *runCommand) terminalFor(cmd *sandbox.Cmd) (*terminal, error) {
+	on := [3]bool{isTerminal(os.Stdin), isTerminal(os.Stdout), isTerminal(os.Stderr)}
+	how := typedNever
+	switch {
+	case r.NoTTY:
+		if on != [3]bool{} && !cmd.Spec.Skips("session") {
+			say("CMD has your terminal as it is: it can read what you type, and change its settings")
+		}
+		return nil, nil
+	case r.TTY || on[0] && on[1]:
+		how = typedAtOnce
+	case !on[0] && !on[1] && !on[2] || cmd.Spec.Skips("session"):
+		return nil, nil
+	case on[0] || on[1]:
+		how = typedOnDemand
+		if cmd.Spec.AsPID1 || cmd.Spec.Skips("pid") {
+			how = typedAtOnce // there is no PID 1 that could tell of the demand
+		}
+	}
+	return openTerminal(on, r.TTY, how)
+}
+
+// openTerminal makes a pty in place of the descriptors that are terminals, or of
+// all, with the settings and the size of the caller's terminal.
+func openTerminal(on [3]bool, all bool, how typing) (*terminal, error) {
+	t := &terminal{copied: make(chan struct{}), on: on, typing: how, out: os.Stdout}
 	var err error
 	if t.master, t.slave, err = pty.Open(); err != nil {
-		return nil, &usageError{msg: "no terminal can be made: " + err.Error(), hint: "-T goes on without one"}
+		return nil, &usageError{msg: "no terminal can be made: " + err.Error(), hint: "-T gives CMD yours as it is"}
 	}
-	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
-		if isTerminal(f) {
+	for i, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if on[i] {
 			t.outer = f
 			break
 		}
 	}
-	if t.outer != nil {
+	switch {
+	case all:
+		t.on = [3]bool{true, true, true}
+	case on[1]:
+	case on[2]:
+		t.out = os.Stderr
+	default:
+		t.out = os.Stdin // for the echo, where it can be written
+	}
+	if on[0] || all {
+		t.in = os.Stdin
+	}
+	// In the background the settings are those with which the shell reads its
+	// next line: the kernel's for a new terminal are nearer to what CMD expects.
+	if t.outer != nil && inForeground(int(t.outer.Fd())) {
 		if settings, err := unix.IoctlGetTermios(int(t.outer.Fd()), unix.TCGETS); err == nil {
 			_ = unix.IoctlSetTermios(int(t.slave.Fd()), unix.TCSETS, settings)
 		}
@@ -103,8 +167,17 @@ func openTerminal() (*terminal, error) {
 
 // lend gives CMD the terminal.
 func (t *terminal) lend(cmd *sandbox.Cmd) {
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = t.slave, t.slave, t.slave
-	cmd.Spec.Terminal = !cmd.Spec.Skips("session")
+	if t.on[0] {
+		cmd.Stdin = t.slave
+	}
+	if t.on[1] {
+		cmd.Stdout = t.slave
+	}
+	if t.on[2] {
+		cmd.Stderr = t.slave
+	}
+	cmd.Spec.Terminal = t.typing != typedNever && !cmd.Spec.Skips("session")
+	cmd.Spec.TerminalOnDemand = cmd.Spec.Terminal && t.typing == typedOnDemand
 }
 
 // begin copies, from the start of CMD on.
@@ -112,9 +185,41 @@ func (t *terminal) begin() {
 	if t == nil {
 		return
 	}
-	t.raw()
 	go t.output()
-	go t.typed()
+	if t.typing == typedAtOnce {
+		t.wake()
+	}
+}
+
+// wake lets CMD have what the user types, from now on.
+func (t *terminal) wake() {
+	t.woken.Do(func() {
+		if t.in == nil {
+			// The descriptors that are terminals were given for output.
+			var err error
+			if t.in, err = os.OpenFile("/dev/tty", os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+				t.in = t.outer
+			}
+		}
+		t.awake.Store(true)
+		t.raw()
+		go t.typed()
+	})
+}
+
+// demanded says whether CMD was stopped by a signal because it needs the
+// terminal, and gets it then. A CMD that needs it while sbx is in the background
+// stops sbx as well, as any program would be.
+func (t *terminal) demanded(sig unix.Signal) bool {
+	if t == nil || t.typing != typedOnDemand || sig != unix.SIGTTIN && sig != unix.SIGTTOU {
+		return false
+	}
+	t.wake()
+	if !inForeground(int(t.in.Fd())) {
+		_ = unix.Kill(0, sig)
+		t.raw()
+	}
+	return true
 }
 
 // output copies what CMD prints. A caller's terminal that is gone does not hold
@@ -123,11 +228,16 @@ func (t *terminal) output() {
 	defer close(t.copied)
 	defer t.restoreOnPanic()
 	buf := make([]byte, 32<<10)
+	var lines lineEnds
 	gone := false
 	for {
 		n, err := t.master.Read(buf)
-		if n > 0 && !gone {
-			_, werr := os.Stdout.Write(buf[:n])
+		text := buf[:n]
+		if t.translated() {
+			text = lines.undo(text, err != nil)
+		}
+		if len(text) > 0 && !gone {
+			_, werr := t.out.Write(text)
 			gone = werr != nil
 		}
 		if err != nil {
@@ -136,22 +246,54 @@ func (t *terminal) output() {
 	}
 }
 
+// translated says that both CMD's terminal and the caller's, which is not raw,
+// make two characters of the end of a line: once is enough.
+func (t *terminal) translated() bool {
+	if t.outer == nil || rawTerminal.active() {
+		return false
+	}
+	const both = unix.OPOST | unix.ONLCR
+	term, err := unix.IoctlGetTermios(int(t.master.Fd()), unix.TCGETS)
+	if err != nil || term.Oflag&both != both {
+		return false
+	}
+	term, err = unix.IoctlGetTermios(int(t.out.Fd()), unix.TCGETS)
+	return err == nil && term.Oflag&both == both
+}
+
+// lineEnds makes one character of each end of a line again.
+type lineEnds struct{ held bool }
+
+// undo works on pieces of a stream: the first half of an end of line is kept
+// for the next piece, unless this is the last.
+func (l *lineEnds) undo(text []byte, last bool) []byte {
+	if l.held {
+		text = append([]byte{'\r'}, text...)
+	}
+	if l.held = !last && bytes.HasSuffix(text, []byte{'\r'}); l.held {
+		text = text[:len(text)-1]
+	}
+	return bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+}
+
 // typed copies what the user types. It reads only in the foreground, where the
 // kernel does not stop sbx for it.
 func (t *terminal) typed() {
 	defer t.restoreOnPanic()
 	buf := make([]byte, 4096)
 	last := byte('\n')
+	in := int(t.in.Fd())
+	keys := isTerminal(t.in)
 	for {
-		poll := []unix.PollFd{{Fd: 0, Events: unix.POLLIN}}
+		poll := []unix.PollFd{{Fd: int32(in), Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
 			continue
 		}
-		if t.input && !inForeground() {
+		if keys && !inForeground(in) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		n, err := unix.Read(0, buf)
+		n, err := unix.Read(in, buf)
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
 			continue
@@ -183,11 +325,11 @@ func (t *terminal) resize() {
 	}
 }
 
-// raw puts the caller's terminal into raw mode.
+// raw puts the caller's terminal into raw mode, where CMD has the keys.
 func (t *terminal) raw() {
-	if t != nil && t.input {
-		rawTerminal.enter()
-		t.resize() // it may have changed while sbx was stopped
+	if t != nil && t.awake.Load() {
+		rawTerminal.enter(int(t.in.Fd())) // no terminal: nothing
+		t.resize()                        // it may have changed while sbx was stopped
 	}
 }
 
