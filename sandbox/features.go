@@ -226,8 +226,12 @@ func (osHost) Writable(path string) bool {
 // errIrregular is a FIFO, device, folder or socket in place of a file.
 var errIrregular = errors.New("is no regular file")
 
+// mostRead is how much of a file is read, in bytes.
+const mostRead = 16 << 20
+
 // ReadFile implements Host. What is no regular file, such as a FIFO that nobody
-// writes to, is an error and is not waited for.
+// writes to, is an error and is not waited for, and so is one of more than
+// mostRead: a project may hold any.
 func (osHost) ReadFile(path string) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -240,6 +244,9 @@ func (osHost) ReadFile(path string) ([]byte, error) {
 	}
 	buf := make([]byte, 0, 8192)
 	for {
+		if len(buf) > mostRead {
+			return nil, &os.PathError{Op: "read", Path: path, Err: unix.EFBIG}
+		}
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, len(buf))
 		}

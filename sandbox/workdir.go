@@ -31,10 +31,13 @@ func (c *compiler) workingFolder() error {
 	case dir == "":
 		c.note("the working folder is gone or out of reach; CMD starts in an empty " + c.home)
 	case c.spec.HideDir:
-	case c.covered(dir):
+	case c.covered(dir), c.asked(dir):
 		shown = true
-	case c.asked(dir):
-		shown = true
+		if top := c.gitTop(dir); !c.spec.OnlyDir && (c.covered(top) || c.asked(top)) {
+			if err := c.gitFolders(top); err != nil {
+				return err
+			}
+		}
 	case c.private(dir):
 		if c.dir == "" {
 			c.note(c.notShown(dir))
@@ -50,6 +53,11 @@ func (c *compiler) workingFolder() error {
 		}
 		if err := c.overlayFolder(top, why); err != nil {
 			return err
+		}
+		if !c.spec.OnlyDir {
+			if err := c.gitFolders(top); err != nil {
+				return err
+			}
 		}
 		shown = true
 	}
