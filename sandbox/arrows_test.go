@@ -64,6 +64,11 @@ var arrows = []arrow{
 		Why: "rawfork prepares memory and runs raw calls on it; what they mean is for sandbox to know",
 	},
 	{
+		From: "sandbox/internal/nofile",
+		Only: []string{},
+		Why:  "nofile must be initialised before package syscall, and an import would make it wait",
+	},
+	{
 		From:  "sandbox/filter",
 		Never: slices.Concat(heavyPackages, []string{"C", "sandbox", "regexp"}),
 		Why:   "a filter is data, which sandbox installs and seccomp makes",

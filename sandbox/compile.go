@@ -74,6 +74,9 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 		if Steps[i].Name == "caps" {
 			c.loopback()
 		}
+		if Steps[i].Name == "seccomp" {
+			c.ownOpenFiles()
+		}
 		if !c.on[Steps[i].Name] {
 			if err := c.without(Steps[i].Name); err != nil {
 				return nil, err

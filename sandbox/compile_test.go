@@ -70,6 +70,8 @@ func laptop() *Features {
 		UID: 1000, GID: 1000, Dir: "/home/ada/plain", LandlockABI: 7, TmpfsXattr: true, LastCap: 40, Arch: "amd64", Host: m,
 		Env:   []string{"PATH=/usr/local/bin:/usr/bin:/home/ada/bin:.:/bin", "HOME=/home/ada", "USER=ada", "TERM=xterm", "SECRET=hunter2"},
 		Stdio: [3]Descriptor{{Mode: unix.S_IFCHR, Read: true, Write: true}, {Mode: unix.S_IFIFO, Write: true}, {Mode: unix.S_IFREG, Write: true}},
+
+		OpenFiles: Rlimit{Name: "nofile", Soft: 1024, Hard: 524288},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-dev/sbx/sandbox/internal/nofile"
+
 	"github.com/sbx-dev/sbx/sandbox/capability"
 	"github.com/sbx-dev/sbx/sandbox/landlock"
 )
@@ -43,6 +45,9 @@ type Features struct {
 	// and TerminalFD the descriptor that it is on.
 	Terminal   string
 	TerminalFD int
+	// OpenFiles is the caller's own limit of open files, which CMD gets back
+	// where Go's runtime has raised it; the zero value leaves it as it is.
+	OpenFiles Rlimit
 	// Observed says that the launcher looks at CMD before its first
 	// instruction.
 	Observed bool
@@ -114,6 +119,7 @@ var (
 func Probe(s *Spec) (*Features, error) {
 	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: lastCap(), Host: osHost{}}
 	f.Dir = workingFolder()
+	f.OpenFiles = openFiles()
 	if !s.Skips("landlock") {
 		f.LandlockABI = landlockABI()
 	}
@@ -121,6 +127,17 @@ func Probe(s *Spec) (*Features, error) {
 		f.TmpfsXattr = xattrOnTmpfs()
 	}
 	return f, nil
+}
+
+// openFiles is the limit of open files before Go's runtime raised it: the soft
+// limit then is one below the hard one, unless the program has set it since.
+func openFiles() Rlimit {
+	soft, hard := nofile.Original()
+	var now unix.Rlimit
+	if soft >= hard || unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now.Max != hard || now.Cur != hard-1 || soft == now.Cur {
+		return Rlimit{}
+	}
+	return Rlimit{Name: "nofile", Soft: soft, Hard: hard}
 }
 
 // workingFolder is the kernel's name of it, without symbolic links; "" where it

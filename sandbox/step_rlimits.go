@@ -34,13 +34,29 @@ func (c *compiler) rlimits() error {
 		}
 	}
 	for _, r := range limits {
-		at := c.reserve(16)
-		putUint64(c.data[at:], r.Soft)
-		putUint64(c.data[at+8:], r.Hard)
-		number := slices.Index(rlimitNames[:], r.Name)
-		c.call(sysPrlimit, integer(0), word(uint64(number), constant("RLIMIT_"+strings.ToUpper(r.Name))), c.mem(at, rlimitText), nothing())
+		c.limit(r)
 	}
 	return nil
+}
+
+func (c *compiler) limit(r Rlimit) {
+	at := c.reserve(16)
+	putUint64(c.data[at:], r.Soft)
+	putUint64(c.data[at+8:], r.Hard)
+	number := slices.Index(rlimitNames[:], r.Name)
+	c.call(sysPrlimit, integer(0), word(uint64(number), constant("RLIMIT_"+strings.ToUpper(r.Name))), c.mem(at, rlimitText), nothing())
+}
+
+// ownOpenFiles gives CMD the caller's limit of open files, unless another was
+// asked for. It comes after the last call that opens a file, since the launcher
+// may have more files open than that and a new one is refused by its number,
+// but before a filter that may refuse it.
+func (c *compiler) ownOpenFiles() {
+	c.step = "launch"
+	given := c.on["rlimits"] && slices.ContainsFunc(c.spec.Rlimits, func(r Rlimit) bool { return r.Name == "nofile" })
+	if c.feat.OpenFiles.Name != "" && !given {
+		c.limit(c.feat.OpenFiles)
+	}
 }
 
 func rlimitText(p *Plan, v uint64) string {
