@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // stepsBegin and stepsEnd enclose the table of steps in README.md.
@@ -55,4 +56,25 @@ func stepTable() string {
 			name, cell.Replace(s.Summary), cell.Replace(s.Without), strings.Join(s.Needs, ", "), s.Kernel)
 	}
 	return b.String()
+}
+
+// TestQuickstartGo runs the test that docs/quickstart-ci.md shows, and holds
+// the page against it.
+func TestQuickstartGo(t *testing.T) {
+	code, err := os.ReadFile("grade_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "../docs/quickstart-ci.md"
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As a user writes it: in a package of their own, and for go test to find.
+	want := strings.NewReplacer("package sandbox_test", "package grade", "testSubmissions", "TestSubmissions").Replace(string(code))
+	if !strings.Contains(string(page), "```go\n"+want+"```\n") {
+		t.Errorf("%s does not show grade_test.go as it is; it is:\n%s", file, want)
+	}
+	testenv.Need(t, "userns", "overlay", "seccomp")
+	testSubmissions(t)
 }

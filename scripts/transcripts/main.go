@@ -1,12 +1,14 @@
-// Transcripts writes the transcripts of README.md anew from real runs:
+// Transcripts writes the transcripts of README.md and docs/*.md anew from real
+// runs:
 //
 //	go run ./scripts/transcripts [FILE…]
 //
 // A transcript is a console block between the lines <!-- transcript NAME --> and
 // <!-- /transcript -->. Its commands are the lines that begin with "$ "; all
 // other lines are what they printed, on stdout and stderr, and are replaced. The
-// commands run as a normal user (scripts/as-user) in a new folder with two
-// small files, shown as /home/you/essay, with bin/sbx first on PATH.
+// commands run as a normal user (scripts/as-user) with bin/sbx first on PATH, in
+// a new folder with two small files. It is shown as /home/you/essay, and lies in
+// a home made for the purpose.
 //
 // The package's test runs the commands too and compares; what differs from one
 // host to the next (ids, processes, interfaces) is masked or left out there.
@@ -21,7 +23,11 @@ import (
 func main() {
 	files := os.Args[1:]
 	if len(files) == 0 {
-		files = []string{"README.md"}
+		var err error
+		if files, err = documents("."); err != nil {
+			fmt.Fprintln(os.Stderr, "transcripts:", err)
+			os.Exit(1)
+		}
 	}
 	for _, file := range files {
 		if err := rewrite(file); err != nil {
@@ -29,6 +35,12 @@ func main() {
 			os.Exit(1)
 		}
 	}
+}
+
+// documents are the files below a root that may hold transcripts.
+func documents(root string) ([]string, error) {
+	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
+	return append([]string{filepath.Join(root, "README.md")}, pages...), err
 }
 
 // rewrite runs every transcript of a file and puts in what was printed.

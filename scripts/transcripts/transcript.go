@@ -85,7 +85,7 @@ type result struct {
 }
 
 // prepare is the shell script that runs the commands, its arguments: one shell
-// and one folder for all, the output of each command followed by \036 and its exit
+// and one home for all, with a key to be stolen and a folder with two small files, the output of each command followed by \036 and its exit
 // code. Names of the folder are all of one length, because lines are broken by it.
 const prepare = `
 top=$(mktemp -d /tmp/sbx.XXXXXX) || exit
@@ -93,7 +93,9 @@ trap 'rm -rf "$top"' EXIT
 PATH=$1:$PATH
 shift
 unset COLUMNS
-mkdir -p "$top/essay/notes" && cd "$top/essay" || exit
+HOME=$top
+mkdir -p "$top/.ssh" "$top/essay/notes" && cd "$top/essay" || exit
+echo 'no real key' >"$top/.ssh/id_ed25519"
 echo 'my only copy' >thesis.txt
 echo 'more of it' >notes/chapter-1.txt
 for command; do
