@@ -20,6 +20,13 @@ type want struct {
 var wants = map[string]want{
 	"hint": {Codes: []int{125, 0}},
 
+	"untrusted-guards": {
+		Has: []string{
+			"cannot create .git/hooks/pre-commit: Read-only file system",
+			"CMD made what makes the host run code, so it was moved aside",
+			"out.txt",
+		},
+	},
 	"untrusted-hidden": {Codes: []int{0, 0, 127, 0}},
 	"untrusted-net":    {Codes: []int{1}},
 
