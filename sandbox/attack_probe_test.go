@@ -33,6 +33,7 @@ var probes = map[string]func(args []string) error{
 	"chroot":    probeChroot,
 	"clock":     probeClock,
 	"dial":      probeDial,
+	"exhaust":   probeExhaust,
 	"forks":     probeForks,
 	"hostname":  probeHostname,
 	"init":      probeInit,

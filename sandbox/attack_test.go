@@ -43,7 +43,7 @@ type attack struct {
 }
 
 // attacks are all of them, one file of tests each.
-var attacks = slices.Concat(launchAttacks, namespaceAttacks, rootAttacks, privilegeAttacks, landlockAttacks, filterAttacks)
+var attacks = slices.Concat(launchAttacks, namespaceAttacks, rootAttacks, privilegeAttacks, landlockAttacks, filterAttacks, exhaustAttacks)
 
 // TestAttacks carries out every attack with and without its step.
 func TestAttacks(t *testing.T) {

@@ -161,11 +161,11 @@ var Steps = []Step{
 		compile: (*compiler).session,
 	},
 	{
-		Name: "rlimits", Summary: "the limits given, and the defaults: 4096 processes, no core files",
+		Name: "rlimits", Summary: "the limits given, and the defaults: 4096 processes, no core files, a share of what the kernel counts for a user",
 		Without: "CMD has the caller's limits",
 		Why:     "RLIMIT_NPROC counts within the user namespace, which must exist",
-		Not:     "the sum over processes: only a cgroup counts that",
-		Man:     []string{"getrlimit(2)"}, Watch: []string{"/proc/PID/limits"}, Kernel: "2.6.36",
+		Not:     "the sum of memory and CPU time over processes: only a cgroup counts that",
+		Man:     []string{"getrlimit(2)"}, Watch: []string{"/proc/PID/limits", "/proc/PID/oom_score_adj", "/proc/sys/user"}, Kernel: "2.6.36",
 		compile: (*compiler).rlimits,
 	},
 	// After the last call that needs a capability.

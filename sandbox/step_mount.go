@@ -173,12 +173,13 @@ func (c *compiler) deviceEntries() {
 	}
 }
 
-// dev makes /dev and a devpts of its own, whose terminals nobody else sees.
+// dev makes /dev and a devpts of its own, whose terminals nobody else sees. All
+// devpts together have 4096 terminals (kernel.pty.max), so this one has a limit.
 func (c *compiler) dev() error {
 	if err := c.place(rankDev); err != nil {
 		return err
 	}
 	c.call(sysMount, c.str("devpts"), c.str(c.root+"/dev/pts"), c.str("devpts"),
-		flags(&mountFlags, unix.MS_NOSUID|unix.MS_NOEXEC), c.str("newinstance,ptmxmode=0666,mode=620"))
+		flags(&mountFlags, unix.MS_NOSUID|unix.MS_NOEXEC), c.str("newinstance,ptmxmode=0666,mode=620,max=256"))
 	return nil
 }

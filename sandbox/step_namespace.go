@@ -83,6 +83,14 @@ func (c *compiler) time() error {
 	return nil
 }
 
+// writeOptional writes a file below /proc/sys, which is read-only in a container.
+func (c *compiler) writeOptional(name, text string) {
+	open, write, closed := c.writeFile(name, text)
+	open.mayFail(unix.EROFS)
+	write.mayFail(unix.EBADF)
+	closed.mayFail(unix.EBADF)
+}
+
 // writeFile opens, writes and closes one of the kernel's files.
 func (c *compiler) writeFile(name, text string) (open, write, closed *Call) {
 	fd := c.newSlot("file", name)
