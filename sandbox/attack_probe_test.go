@@ -35,6 +35,7 @@ var probes = map[string]func(args []string) error{
 	"dial":      probeDial,
 	"exhaust":   probeExhaust,
 	"forks":     probeForks,
+	"freeze":    probeFreeze,
 	"hostname":  probeHostname,
 	"init":      probeInit,
 	"kill":      probeKill,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,7 @@ type Cmd struct {
 	watched  []watched // what CMD may write to, with Wait's look at it
 	upperTmp string    // a folder that holds the layers where no tmpfs can
 	timedOut bool
+	stuck    atomic.Bool // PID 1 was killed, since it did not end with CMD
 	canceled bool
 	done     chan struct{}
 	// terminalFD is CMD's descriptor of Spec.Terminal.

@@ -76,12 +76,15 @@ func (c *Cmd) attempt() error {
 		c.keepLayers(m)
 		return err
 	}
-	if err := c.awaitCMD(); err != nil {
+	err := c.awaitCMD()
+	if err == nil && c.mayTrace() {
+		err = c.watchInit()
+	}
+	if err != nil {
 		_ = c.Kill()
 		c.reap()
-		return err
 	}
-	return nil
+	return err
 }
 
 // failedStep is the step that an error blames, or "".

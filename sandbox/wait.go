@@ -128,8 +128,12 @@ func (c *Cmd) keepLayers(m message) bool {
 	if m.pidfd >= 0 {
 		unix.Close(m.pidfd)
 	}
-	if m.fd >= 0 {
+	switch {
+	case m.fd < 0:
+	case c.layers == nil:
 		c.layers = os.NewFile(uintptr(m.fd), "layers")
+	default: // not of the plan: CMD has got hold of PID 1's socket
+		unix.Close(m.fd)
 	}
 	return true
 }
@@ -230,6 +234,9 @@ func (c *Cmd) Wait() error {
 	r.Wall = time.Since(c.started)
 	r.Limits = c.limits()
 	r.judge(status, c.timedOut)
+	if c.stuck.Load() && !ended && !c.timedOut && !c.canceled {
+		r.Evidence = "PID 1 did not tell how CMD ended: CMD may trace it, and has stopped it"
+	}
 	c.Result = r
 	r.Appeared = c.appeared()
 	// CMD's descriptors are closed with its last process, so the copies end;
@@ -276,6 +283,9 @@ func (c *Cmd) waitInit() (status unix.WaitStatus, ended bool, failed error) {
 		if m.pidfd >= 0 {
 			unix.Close(m.pidfd)
 		}
+		if m.fd >= 0 {
+			unix.Close(m.fd)
+		}
 		im, err := rawfork.ParseInitMessage(m.data[:m.size])
 		if err != nil {
 			return status, ended, err
@@ -295,6 +305,38 @@ func (c *Cmd) waitInit() (status unix.WaitStatus, ended bool, failed error) {
 			}
 		}
 	}
+}
+
+// mayTrace says whether CMD may have a capability with which it traces PID 1.
+func (c *Cmd) mayTrace() bool {
+	return c.plan.init && (c.Spec.Skips("caps") || len(c.Spec.CapAdd) > 0)
+}
+
+// lag is how long PID 1 has for telling that CMD has ended.
+const lag = time.Second
+
+// watchInit ends a sandbox whose PID 1 does not, after CMD has ended: a tracer
+// can stop it for good, or change what it does. CMD may trace it only with
+// CAP_SYS_PTRACE, which no CMD has by default.
+func (c *Cmd) watchInit() error {
+	fd, err := unix.FcntlInt(uintptr(c.cmdPidfd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return &Error{Step: "launch", Call: "fcntl(F_DUPFD_CLOEXEC)", Errno: errno(err)}
+	}
+	go func() {
+		defer unix.Close(fd)
+		if _, err := rawfork.Readable(fd, -1); err != nil {
+			return
+		}
+		select {
+		case <-c.done:
+			return
+		case <-time.After(lag):
+		}
+		c.stuck.Store(true)
+		_ = c.Kill()
+	}()
+	return nil
 }
 
 // waitDirect waits for a CMD that is the launcher's own child.

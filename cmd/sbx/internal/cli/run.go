@@ -147,6 +147,10 @@ func explainEnd(cmd *sandbox.Cmd, err error) error {
 		return err
 	}
 	switch exit.Verdict {
+	case sandbox.VerdictSignaled:
+		if exit.Evidence != "" {
+			say(exit.Evidence)
+		}
 	case sandbox.VerdictTimeout:
 		say("timeout: CMD was ended after " + cmd.Spec.Timeout.String())
 	case sandbox.VerdictSeccomp:
