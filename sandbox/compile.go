@@ -112,6 +112,10 @@ func (c *compiler) without(step string) error {
 		c.inheritEnv()
 	case "landlock":
 		c.readableFiles()
+	case "caps":
+		if uid, _ := c.insideIDs(); uid == 0 { // another uid loses them at execve
+			return c.undoable()
+		}
 	case "overlay":
 		return c.place(rankOverlay)
 	case "proc":

@@ -44,7 +44,7 @@ const (
 	VerdictSignaled = "signaled"
 	VerdictTimeout  = "timeout"      // Spec.Timeout passed
 	VerdictCPU      = "cpu-time"     // SIGXCPU, or SIGKILL at the hard RLIMIT_CPU
-	VerdictSeccomp  = "seccomp"      // SIGSYS
+	VerdictSeccomp  = "seccomp"      // SIGSYS, with the step seccomp on
 	VerdictOutput   = "output"       // SIGXFSZ
 	VerdictSetup    = "setup-failed" // nothing of CMD ran
 )

@@ -2,11 +2,14 @@ package sandbox
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox/capability"
+	"github.com/sbx-dev/sbx/sandbox/filter"
+	"github.com/sbx-dev/sbx/sandbox/landlock"
 )
 
 var sysCapset = &sysno{unix.SYS_CAPSET, "capset"}
@@ -15,6 +18,11 @@ var sysCapset = &sysno{unix.SYS_CAPSET, "capset"}
 // set goes first: dropping from it needs CAP_SETPCAP, which goes last.
 func (c *compiler) caps() error {
 	keep := c.keptCaps()
+	if keep&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		if err := c.undoable(); err != nil {
+			return err
+		}
+	}
 	if c.on["user"] { // else the caller has no CAP_SETPCAP
 		drop := word(unix.PR_CAPBSET_DROP, constant("PR_CAPBSET_DROP"))
 		for i := range c.feat.LastCap + 1 {
@@ -39,6 +47,44 @@ func (c *compiler) caps() error {
 			c.call(sysPrctl, word(unix.PR_CAP_AMBIENT, constant("PR_CAP_AMBIENT")),
 				word(unix.PR_CAP_AMBIENT_RAISE, constant("PR_CAP_AMBIENT_RAISE")), arg{uint64(i), &kindCap}, integer(0), integer(0))
 		}
+	}
+	return nil
+}
+
+// undoable says what a CMD that keeps CAP_SYS_ADMIN can take back of what was
+// asked for: the mounts belong to its own namespaces, so it may remount what is
+// read-only and unmount what hides. A filter that refuses the calls stops it,
+// and so does a Landlock domain with any right on files, below which nothing is
+// mounted.
+func (c *compiler) undoable() error {
+	if !c.on["user"] || !c.on["mount"] {
+		return nil
+	}
+	if c.on["landlock"] && !c.spec.AllowNesting {
+		if rules, _ := landlock.Downgrade(landlock.Ruleset{FS: landlock.AllFS()}, c.feat.LandlockABI); rules.FS != 0 {
+			return nil
+		}
+	}
+	if c.on["seccomp"] {
+		program, err := c.filter()
+		if err != nil {
+			return err
+		}
+		token, _ := filter.Arch(c.feat.Arch)
+		nr, _ := filter.CallNumber(c.feat.Arch, "mount")
+		remount := filter.Data{Nr: nr, Arch: token, Args: [6]uint64{3: unix.MS_REMOUNT | unix.MS_BIND}}
+		if a, err := program.Run(remount); err != nil || !a.Passes() {
+			return err
+		}
+	}
+	var can []string
+	for _, kind := range [...][2]string{{BindRO, "write to what is shown read-only"}, {Hide, "unmount what hides"}} {
+		if slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool { return m.Kind == kind[0] }) {
+			can = append(can, kind[1])
+		}
+	}
+	if len(can) > 0 {
+		c.note("CMD keeps CAP_SYS_ADMIN and may mount, so it can " + strings.Join(can, " and ") + " after a call of its own (--cap-drop SYS_ADMIN)")
 	}
 	return nil
 }

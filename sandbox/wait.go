@@ -237,6 +237,9 @@ func (c *Cmd) Wait() error {
 	if c.stuck.Load() && !ended && !c.timedOut && !c.canceled {
 		r.Evidence = "PID 1 did not tell how CMD ended: CMD may trace it, and has stopped it"
 	}
+	if r.Verdict == VerdictSeccomp {
+		c.judgeSIGSYS(r)
+	}
 	c.Result = r
 	r.Appeared = c.appeared()
 	// CMD's descriptors are closed with its last process, so the copies end;

@@ -98,9 +98,11 @@ func (e *evidence) sayOffline() {
 
 // offline says whether the kernel knew no way for something that was sent, or
 // a name was asked for: where resolv.conf names no server, resolver(3) asks the
-// host itself, whose port 53 nobody has opened. A program that first looks
-// whether there is an address to ask from (AI_ADDRCONFIG in getaddrinfo(3))
-// sends nothing, and leaves no trace.
+// host itself, whose port 53 nobody has opened. One way leaves no trace: glibc
+// sends nothing when a single address family is asked for together with
+// AI_ADDRCONFIG (getaddrinfo(3)), which no interface but lo has an address of.
+// It learns that from netlink, which counts nothing, and reads not even
+// resolv.conf. Nor is there one of a CMD that ends before it is looked at.
 func (e *evidence) offline() bool {
 	for _, c := range [...][2]string{{"Ip", "OutNoRoutes"}, {"Udp", "NoPorts"}} {
 		if _, err := e.snmp.Seek(0, 0); err != nil {

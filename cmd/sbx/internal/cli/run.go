@@ -154,12 +154,17 @@ func explainEnd(cmd *sandbox.Cmd, err error) error {
 	case sandbox.VerdictTimeout:
 		say("timeout: CMD was ended after " + cmd.Spec.Timeout.String())
 	case sandbox.VerdictSeccomp:
-		say("seccomp: CMD was ended by SIGSYS: the filter does not know what it asked the kernel for")
-		hint("--seccomp log allows it and has the kernel log it, --skip seccomp allows everything")
+		say("seccomp: CMD was ended by " + exit.Evidence)
+		hint("--seccomp log lets every call through and has the kernel log those that the default filter would refuse (sudo dmesg | grep type=1326)")
 	case sandbox.VerdictCPU:
 		say("cpu-time: CMD was ended by SIGXCPU: its limit of CPU time is used up")
 	case sandbox.VerdictOutput:
 		say("fsize: CMD was ended by SIGXFSZ: it wrote a file larger than its limit")
+	case sandbox.VerdictSignaled:
+		if cmd.OwnSandboxRefused() {
+			say("CMD crashed as browsers do that get no sandbox of their own, which takes user namespaces")
+			hint("pass --no-sandbox to it: sbx isolates it already; --allow-nesting lets it make its own")
+		}
 	}
 	return err
 }
