@@ -151,6 +151,10 @@ func explainEnd(cmd *sandbox.Cmd, err error) error {
 		if exit.Evidence != "" {
 			say(exit.Evidence)
 		}
+		if cmd.OwnSandboxRefused() {
+			say("CMD crashed as browsers do that get no sandbox of their own, which takes user namespaces")
+			hint("pass --no-sandbox to it: sbx isolates it already; --allow-nesting lets it make its own")
+		}
 	case sandbox.VerdictTimeout:
 		say("timeout: CMD was ended after " + cmd.Spec.Timeout.String())
 	case sandbox.VerdictSeccomp:
@@ -160,11 +164,6 @@ func explainEnd(cmd *sandbox.Cmd, err error) error {
 		say("cpu-time: CMD was ended by SIGXCPU: its limit of CPU time is used up")
 	case sandbox.VerdictOutput:
 		say("fsize: CMD was ended by SIGXFSZ: it wrote a file larger than its limit")
-	case sandbox.VerdictSignaled:
-		if cmd.OwnSandboxRefused() {
-			say("CMD crashed as browsers do that get no sandbox of their own, which takes user namespaces")
-			hint("pass --no-sandbox to it: sbx isolates it already; --allow-nesting lets it make its own")
-		}
 	}
 	return err
 }
