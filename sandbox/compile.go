@@ -25,10 +25,12 @@ type compiler struct {
 	based    bool   // the tmpfs is mounted there
 	root     string // the new root as a path of the old one; "" when it stays
 	home     string
-	realHome string   // home without symbolic links; "" where there is none
-	path     []string // folders of PATH that exist inside
-	points   []string // the host's mount points, once they were asked for
-	rootFD   slot     // the root, once something must be resolved beneath it
+	realHome string       // home without symbolic links; "" where there is none
+	path     []string     // folders of PATH that exist inside
+	toolPath []pathFolder // folders of PATH that tools are shown by, and what stands for them inside
+	toolVars []string     // variables of the caller that tools need
+	points   []string     // the host's mount points, once they were asked for
+	rootFD   slot         // the root, once something must be resolved beneath it
 }
 
 // Compile turns a spec into the plan for a host. It is pure: the same spec and

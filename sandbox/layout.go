@@ -30,6 +30,7 @@ type entry struct {
 	asLink  bool // the source is a symbolic link itself, and shown as one (with file and real)
 	guarded bool // read-only in a folder that CMD may write to
 	placed  bool
+	mask    []string // paths in an overlay's source that are hidden, there or not
 }
 
 // The ranks group entries under the step that makes them.
@@ -89,6 +90,11 @@ func (c *compiler) layout() error {
 	}
 	if err := c.workingFolder(); err != nil {
 		return err
+	}
+	if own {
+		if err := c.tools(); err != nil {
+			return err
+		}
 	}
 	for _, m := range c.spec.Mounts {
 		e := entry{kind: m.Kind, source: m.Source, target: path.Clean(m.Target), why: "asked for", size: m.Size, mode: 0o755}

@@ -241,7 +241,7 @@ func (c *compiler) overlayOn(e *entry, at string) error {
 	}
 	c.call(sysFchdir, use(e.tree))
 	c.call(sysMount, c.str("overlay"), c.str(at), c.str("overlay"), flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV),
-		c.str("lowerdir=.,upperdir="+overlayEscape(upperDir)+",workdir="+overlayEscape(workDir)+",userxattr"))
+		c.str("lowerdir="+c.maskLayer(e)+".,upperdir="+overlayEscape(upperDir)+",workdir="+overlayEscape(workDir)+",userxattr"))
 	return nil
 }
 

@@ -25,6 +25,8 @@ type Plan struct {
 	Env []string
 	// Shown are the parts of the root, in the order in which they are made.
 	Shown []Shown
+	// Tools are the tools of the caller's home that are shown.
+	Tools []ShownTool
 	// Notes are what the caller must be told, one line each: steps that were
 	// skipped with another, things that the host could not do.
 	Notes []string

@@ -50,6 +50,12 @@ type Spec struct {
 	HideDir bool `json:"hide_dir,omitempty"`
 	// OnlyDir shows the working folder alone, not the top of its git work tree.
 	OnlyDir bool `json:"only_dir,omitempty"`
+	// Tools are shown out of the caller's hidden home: names of the table
+	// (ToolNames), "auto" for those that PATH or CMD leads to, or "none". Empty
+	// means auto. They are the host's: a Rootfs has none.
+	Tools []string `json:"tools,omitempty"`
+	// ToolTable adds to the built-in table of tools.
+	ToolTable ToolTable `json:"tool_table,omitzero"`
 	// Mounts are shown beside the default, in order of their targets' depth.
 	Mounts []Mount `json:"mounts,omitempty"`
 	// Upper is a folder on the host in which the upper layers are kept, made

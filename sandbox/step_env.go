@@ -24,6 +24,9 @@ func (c *compiler) env() error {
 			env = append(env, name+"="+v)
 		}
 	}
+	for _, name := range c.toolVars {
+		env = append(env, name+"="+c.feat.getenv(name))
+	}
 	c.Env = c.addEnv(env)
 	return nil
 }
@@ -69,6 +72,27 @@ func (c *compiler) addEnv(env []string) []string {
 // searchPath is the caller's PATH, less what is relative, empty or absent
 // inside.
 func (c *compiler) searchPath(shown func(string) bool) []string {
+	var out []string
+	for dir := range strings.SplitSeq(c.callersPath(), ":") {
+		if !path.IsAbs(dir) {
+			continue
+		}
+		if shown(path.Clean(dir)) {
+			out = append(out, dir)
+			continue
+		}
+		for _, f := range c.toolPath {
+			if f.name == path.Clean(dir) {
+				out = append(out, f.real)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// callersPath is the PATH that CMD's is made of.
+func (c *compiler) callersPath() string {
 	value := c.feat.getenv("PATH")
 	if c.spec.Rootfs != "" || value == "" {
 		value = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -78,13 +102,7 @@ func (c *compiler) searchPath(shown func(string) bool) []string {
 			value = v
 		}
 	}
-	var out []string
-	for dir := range strings.SplitSeq(value, ":") {
-		if path.IsAbs(dir) && shown(path.Clean(dir)) {
-			out = append(out, dir)
-		}
-	}
-	return out
+	return value
 }
 
 // userName is the name of who CMD is inside.

@@ -115,6 +115,9 @@ func (s *Spec) Validate() error {
 			return bad(at("Rlimits", i), r.Name+": the soft limit is above the hard one")
 		}
 	}
+	if err := s.validateTools(); err != nil {
+		return err
+	}
 	if err := s.validateMounts(); err != nil {
 		return err
 	}
