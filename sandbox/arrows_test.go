@@ -47,7 +47,7 @@ var heavyPackages = []string{
 var arrows = []arrow{
 	{
 		From:  "sandbox",
-		Never: slices.Concat(heavyPackages, []string{"C", "github.com/seccomp/libseccomp-golang", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/network", "sandbox/judge", "lessons", "regexp"}),
+		Never: slices.Concat(heavyPackages, []string{"C", "github.com/seccomp/libseccomp-golang", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/network", "sandbox/judge", "sandbox/toolfile", "github.com/pelletier/go-toml/v2", "lessons", "regexp"}),
 		Why:   "a program that imports the library needs no C, and starts as fast as without it",
 	},
 	{
@@ -77,6 +77,11 @@ var arrows = []arrow{
 		From:  "sandbox/landlock",
 		Never: slices.Concat(heavyPackages, []string{"C", "sandbox", "regexp"}),
 		Why:   "sandbox imports landlock, never the other way",
+	},
+	{
+		From:  "sandbox/toolfile",
+		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/observe", "regexp"}),
+		Why:   "toolfile is linked into sbx, and is apart from sandbox because that needs no TOML",
 	},
 	{
 		From:  "sandbox/seccomp",

@@ -274,6 +274,11 @@ func (e *Equivalent) bwrapRoot() {
 	if len(layers) > 0 {
 		e.miss("overlay: read-only here; bubblewrap 0.11 has --overlay-src SRC --tmp-overlay DST, for " + strings.Join(layers, ", "))
 	}
+	for i := range p.Tools {
+		if hidden := p.Tools[i].Hidden; len(hidden) > 0 {
+			e.miss("credentials of " + p.Tools[i].Name + ": hidden whether they are there or not; here each that is there needs --ro-bind /dev/null FILE: " + strings.Join(hidden, ", "))
+		}
+	}
 	if len(files) > 0 {
 		e.miss("files of sbx's own in place of the host's: --ro-bind-data FD for " + strings.Join(files, ", "))
 	}

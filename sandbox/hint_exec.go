@@ -159,6 +159,9 @@ func (k *clues) realPath(p string) string {
 // show is the flag that shows what a program needs: its folder, or the prefix
 // that it is installed under. What a symbolic link leads to is shown too.
 func (k *clues) show(p string) string {
+	if flag := k.toolFlag(p); flag != "" {
+		return flag
+	}
 	flags := []string{}
 	for _, file := range []string{p, k.realPath(p)} {
 		if _, shown := k.cmd.onHost(file); shown {

@@ -99,6 +99,8 @@ func valueOf(name, placeholder string, isBool bool) (valueKind, []string) {
 		return valueNone, nil
 	case strings.HasPrefix(placeholder, "STEP"):
 		return valueSteps, sandbox.StepNames()
+	case name == "tools":
+		return valueSteps, append([]string{"auto", "none"}, (&sandbox.Spec{}).ToolNames()...)
 	case name == "profile":
 		return valueWord, profileNames
 	case name == "seccomp":

@@ -304,6 +304,7 @@ func printPlan(f *os.File, spec *sandbox.Spec, plan *sandbox.Plan) error {
 		}
 	}
 	printShown(&b, s, cols, spec, plan)
+	printTools(&b, s, cols, spec, plan)
 	printEnvironment(&b, s, cols, spec, plan)
 	printCMD(&b, s, cols, spec, plan)
 	_, err := f.WriteString(b.String())

@@ -170,6 +170,8 @@ type planJSON struct {
 	Steps   []stepJSON      `json:"steps"`
 	Calls   []callJSON      `json:"calls,omitempty"`
 	Shown   []sandbox.Shown `json:"shown,omitempty"`
+	// Tools are those of the caller's home that are shown.
+	Tools []sandbox.ShownTool `json:"tools,omitempty"`
 	// Environment has the names only: values may be secrets.
 	Environment []string `json:"environment,omitempty"`
 	Dir         string   `json:"dir"`
@@ -194,7 +196,7 @@ func explainJSON(w io.Writer, spec *sandbox.Spec, plan *sandbox.Plan, names []st
 		for i := range plan.Calls {
 			out.Calls = append(out.Calls, callJSON{plan.Calls[i].Step, plan.Text(i)})
 		}
-		out.Shown = plan.Shown
+		out.Shown, out.Tools = plan.Shown, plan.Tools
 		for _, kv := range plan.Env {
 			name, _, _ := strings.Cut(kv, "=")
 			out.Environment = append(out.Environment, name)

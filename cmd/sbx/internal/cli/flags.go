@@ -24,6 +24,8 @@ type RunFlags struct {
 	Tmpfs  []string `name:"tmpfs" sep:"none" group:"Files" placeholder:"DST[:size=64m]" help:"An empty folder in memory at DST."`
 	Hide   []string `name:"hide" sep:"none" group:"Files" placeholder:"PATH" help:"An empty folder or file in place of PATH."`
 
+	Tools []string `name:"tools" sep:"," common:"" group:"Files" placeholder:"auto|none|NAME,…" help:"Tools of your home to show: those that PATH or CMD leads to (the default), none, or these (nvm, cargo, go …)."`
+
 	Workdir   string `name:"workdir" short:"w" common:"" group:"Files" placeholder:"DIR" help:"Start in DIR, as seen inside. It sets only the folder, not what is shown."`
 	OnlyCwd   bool   `name:"only-cwd" group:"Files" help:"Show the working folder alone, not the whole git work tree around it."`
 	Rootfs    string `name:"rootfs" group:"Files" placeholder:"DIR" help:"Use DIR as the root, copy on write, in place of the host's."`
@@ -80,7 +82,7 @@ func (f *RunFlags) Spec(args []string) (sandbox.Spec, []string, error) {
 		return s, nil, err
 	}
 	for _, set := range []func(*sandbox.Spec) error{
-		all.setFiles, all.setEnvironment, all.setUser, all.setNetwork, all.setLimits,
+		all.setFiles, all.setTools, all.setEnvironment, all.setUser, all.setNetwork, all.setLimits,
 	} {
 		if err := set(&s); err != nil {
 			return s, nil, err

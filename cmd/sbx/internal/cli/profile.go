@@ -122,6 +122,9 @@ func (f *RunFlags) giveWay(above *RunFlags) error {
 			*list = without(*list, func(v string) bool { return taken[target(v)] })
 		})
 	}
+	if len(above.Tools) > 0 {
+		f.Tools = nil
+	}
 	if len(above.EnvFile) > 0 && len(f.Env) > 0 {
 		// -e comes after --env-file, whichever profile it is from: the lines are
 		// put where they belong.
