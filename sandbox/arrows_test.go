@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // modulePath is the path of this module as go.mod has it.
@@ -283,10 +285,7 @@ func TestUnsafeStaysInRawfork(t *testing.T) {
 func TestLinkedIntoSbx(t *testing.T) {
 	functions, err := linkedFunctions(filepath.Join("..", "bin", "sbx"))
 	if errors.Is(err, fs.ErrNotExist) {
-		if builtRequired() {
-			t.Fatal("bin/sbx is missing and SBX_REQUIRE names built: run make build")
-		}
-		t.Skip("bin/sbx is not built: make build")
+		testenv.Lacks(t, "built", "bin/sbx is missing: run make build")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -303,12 +302,6 @@ func TestLinkedIntoSbx(t *testing.T) {
 			t.Errorf("bin/sbx links %s: every start pays for its initialisation", name)
 		}
 	}
-}
-
-// builtRequired says whether SBX_REQUIRE, a comma list, names built: then a test
-// that lacks it fails instead of skipping.
-func builtRequired() bool {
-	return slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), "built")
 }
 
 // linkedFunctions returns the packages that have a function in the executable.

@@ -1,7 +1,6 @@
 package sandbox_test
 
 import (
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -9,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // filterAttacks make one call of each family that the filter refuses. Without
@@ -84,9 +84,7 @@ func TestClone3FallsBack(t *testing.T) {
 // (CVE-2019-7303 is of the same kind).
 func TestOtherSystemCallTables(t *testing.T) {
 	needAll(t)
-	if runtime.GOARCH != "amd64" {
-		t.Skip("only amd64 has two more tables")
-	}
+	testenv.Need(t, "i386") // only amd64 has two more tables
 	const x32 = 0x40000000
 	for _, nr := range []int{unix.SYS_MOUNT, unix.SYS_UNSHARE, unix.SYS_PTRACE, unix.SYS_GETPID} {
 		c := sandbox.Command("true")

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // namespacesOf runs a command line and tells for each kind of namespace whether
@@ -61,9 +63,7 @@ func TestEquivalentRuns(t *testing.T) {
 	} {
 		for _, program := range []string{"bwrap", "unshare"} {
 			t.Run(test.name+", "+program, func(t *testing.T) {
-				if _, err := exec.LookPath(program); err != nil {
-					t.Skip(err)
-				}
+				testenv.Need(t, "tool:"+program)
 				t.Chdir(t.TempDir())
 				c := &Cmd{Spec: test.spec}
 				c.Spec.Args = []string{"/bin/sh", "-c", listNamespaces}
@@ -90,9 +90,7 @@ func TestEquivalentRuns(t *testing.T) {
 // TestEquivalentRoot compares the root that bwrap makes with the sandbox's, and
 // what CMD may do in it.
 func TestEquivalentRoot(t *testing.T) {
-	if _, err := exec.LookPath("bwrap"); err != nil {
-		t.Skip(err)
-	}
+	testenv.Need(t, "tool:bwrap")
 	t.Chdir(t.TempDir())
 	c := Command("/bin/sh", "-c", `ls -d /* /var/*; pwd; id -u; hostname; env | sort | grep -v '^SHLVL\|^_='; grep -E '^(Cap|NoNewPrivs)' /proc/self/status; stat -c '%a %n' /tmp "$HOME"`)
 	own, err := c.Output()

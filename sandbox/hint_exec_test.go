@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // program writes a file and returns its path.
@@ -174,9 +176,7 @@ func TestHintOfTheWorkingFolder(t *testing.T) {
 }
 
 func TestHintOfAClosedFolder(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("nothing is closed to root")
-	}
+	testenv.Need(t) // nothing is closed to root
 	closed := t.TempDir()
 	if err := errors.Join(os.Mkdir(closed+"/in", 0o755), os.Chmod(closed, 0)); err != nil {
 		t.Fatal(err)

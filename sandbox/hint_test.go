@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox/filter"
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // TestHintChild is no test of its own: it is what the tests below run inside an
@@ -58,9 +59,10 @@ func TestHintChild(t *testing.T) {
 // in "$@".
 func imitated(t *testing.T, step, flags, script string) string {
 	t.Helper()
+	testenv.Need(t, "tool:unshare")
 	unshare, err := exec.LookPath("unshare")
 	if err != nil {
-		t.Skip("needs unshare(1): ", err)
+		t.Fatal(err)
 	}
 	args := append(strings.Fields(flags), "sh", "-ec", script, "sh", os.Args[0], "-test.run=^TestHintChild$")
 	cmd := exec.Command(unshare, args...)

@@ -114,7 +114,7 @@ func TestCachedOfOthers(t *testing.T) {
 func TestKernel(t *testing.T) {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
-		t.Skip("no /proc: ", err)
+		t.Fatal(err)
 	}
 	major, minor, err := filter.Kernel()
 	if err != nil || major < 3 || minor < 0 {

@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 // that said "ready": its child when the command is an unshare --fork.
 func start(t *testing.T, forks bool, env []string, name string, args ...string) int {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("needs %s: %v", name, err)
+	if name == "unshare" {
+		testenv.Need(t, "tool:unshare", "userns")
 	}
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -64,7 +64,7 @@ func start(t *testing.T, forks bool, env []string, name string, args ...string) 
 	if err != nil || line != "ready\n" {
 		_ = cmd.Wait()
 		if strings.Contains(stderr.String(), "unshare failed") || strings.Contains(stderr.String(), "Operation not permitted") {
-			t.Skipf("this host makes no such namespaces for a user: %s", stderr.String())
+			testenv.Lacks(t, "procmount", stderr.String()) // namespaces it makes, as userns says
 		}
 		t.Fatalf("%s said %q, %v; %s", name, line, err, stderr.String())
 	}
@@ -346,9 +346,7 @@ func TestSnapshotOfZombie(t *testing.T) {
 
 // A connect in a namespace without a network leaves its mark.
 func TestOutNoRoutes(t *testing.T) {
-	if _, err := exec.LookPath("bash"); err != nil {
-		t.Skipf("needs bash's /dev/tcp: %v", err)
-	}
+	testenv.Need(t, "tool:bash") // for its /dev/tcp
 	quiet := start(t, false, nil, "unshare", "-Urn", "bash", "-c", "echo ready; exec sleep 60")
 	if n, err := OutNoRoutes(quiet); err != nil || n != 0 {
 		t.Errorf("without a try: %d, %v", n, err)

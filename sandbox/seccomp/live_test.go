@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox/filter"
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // childVariable names the profile under which the test binary runs as a child;
@@ -104,7 +105,7 @@ func start(profile string, args ...string) *exec.Cmd {
 func needFilters(t testing.TB) {
 	t.Helper()
 	if out, err := start("allow-all", "exec", "/bin/true").CombinedOutput(); err != nil {
-		t.Skipf("seccomp filters cannot be installed here: %v: %s", err, out)
+		testenv.Lacks(t, "seccomp", fmt.Sprintf("%v: %s", err, out))
 	}
 }
 
@@ -214,14 +215,8 @@ func TestLiveRefusals(t *testing.T) {
 // TestLiveForeignArchitecture makes a 32-bit call from a 64-bit program: with
 // the filter the process dies by SIGSYS, without it the call is answered.
 func TestLiveForeignArchitecture(t *testing.T) {
-	if runtime.GOARCH != "amd64" {
-		t.Skip("int 0x80 is amd64's")
-	}
+	testenv.Want(t, "i386", "tool:gcc")
 	needFilters(t)
-	gcc, err := exec.LookPath("gcc")
-	if err != nil {
-		t.Skip("no gcc to build the program with: ", err)
-	}
 	dir := openDir(t)
 	source, binary := filepath.Join(dir, "i386.c"), filepath.Join(dir, "i386")
 	// 20 is getpid of i386, and writev of amd64.
@@ -235,8 +230,8 @@ int main(void) {
 	if err := os.WriteFile(source, []byte(program), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(gcc, "-o", binary, source).CombinedOutput(); err != nil {
-		t.Skipf("gcc: %v: %s", err, out)
+	if out, err := exec.Command("gcc", "-o", binary, source).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v: %s", err, out)
 	}
 	for _, profile := range []string{"none", "log", "default", "strict", "nesting"} {
 		cmd := start(profile, "exec", binary)
@@ -244,7 +239,7 @@ int main(void) {
 		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		if profile == "none" || profile == "log" {
 			if status.ExitStatus() != 42 {
-				t.Skipf("%s: i386 calls do not work here: status %#x", profile, status)
+				t.Errorf("%s: wait status %#x, want exit code 42", profile, status)
 			}
 			continue
 		}
@@ -353,7 +348,7 @@ int main(void) { pthread_t t; return pthread_create(&t, 0, f, 0) || pthread_join
 					return strings.TrimRight(string(out), "\n"), err
 				}
 				if out, err := run("none", "command -v "+tool+" && "+tool+" --version || "+tool+" version"); err != nil {
-					t.Skipf("%s does not run here for a normal user: %s", tool, out)
+					testenv.Lacks(t, "tool:"+tool, out)
 				}
 				begin := time.Now()
 				out, err := run(profile, tt.script)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // probeMain is a CMD that tries to look into PID 1.
@@ -62,7 +64,7 @@ func TestInitIsNotDumpable(t *testing.T) {
 			fd, err = unix.MemfdCreate("sbx-init", unix.MFD_CLOEXEC)
 		}
 		if err != nil {
-			t.Skipf("no executable memfd on this host: %v", err)
+			testenv.Lacks(t, "memfd-exec", err)
 		}
 		t.Cleanup(func() { unix.Close(fd) })
 		if err := initWrite(fd, image); err != nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // TestInitClosesPipes: the reader of CMD's stdout sees the end while PID 1 and
@@ -74,9 +76,7 @@ func TestInitClosesPipes(t *testing.T) {
 // TestInitAddress looks where the kernel put the program, which works at
 // different addresses: nothing in it is absolute.
 func TestInitAddress(t *testing.T) {
-	if v, err := os.ReadFile("/proc/sys/kernel/randomize_va_space"); err == nil && strings.TrimSpace(string(v)) == "0" {
-		t.Skip("this host maps every program at the same address (kernel.randomize_va_space=0)")
-	}
+	testenv.Want(t, "aslr")
 	seen := map[string]bool{}
 	for range 3 {
 		r := shell("read x; exit 6")
@@ -112,9 +112,10 @@ func TestInitAddress(t *testing.T) {
 
 // TestInitCalls compares what strace(1) saw with the list in init.go.
 func TestInitCalls(t *testing.T) {
+	testenv.Want(t, "strace")
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not installed")
+		t.Fatal(err)
 	}
 	log := filepath.Join(t.TempDir(), "log")
 	r := shell(":")
@@ -126,7 +127,7 @@ func TestInitCalls(t *testing.T) {
 	p, ok := r.next(t)
 	if !ok {
 		r.finish(t)
-		t.Skipf("strace cannot trace here: %s", &r.stderr)
+		t.Fatalf("strace cannot trace here: %s", &r.stderr)
 	}
 	if p.Kind != InitStarted {
 		t.Fatalf("first message %v", p.Kind)

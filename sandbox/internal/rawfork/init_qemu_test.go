@@ -2,6 +2,7 @@ package rawfork
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // TestInitUnderQEMU runs the arm64 program on another host with QEMU's user
@@ -24,26 +27,24 @@ func TestInitUnderQEMU(t *testing.T) {
 		return
 	}
 	if runtime.GOARCH == "arm64" {
-		t.Skip("the other tests run the arm64 program itself here")
+		return // the other tests run the arm64 program itself here
 	}
+	testenv.Want(t, "tool:qemu-aarch64")
 	qemu, err := exec.LookPath("qemu-aarch64")
 	if err != nil {
-		t.Skip("qemu-aarch64 is not installed (Debian: qemu-user), so the arm64 program was not run")
+		t.Fatal(err)
 	}
 	tests := filepath.Join(t.TempDir(), "arm64.test")
 	if ready := os.Getenv("SBX_RAWFORK_ARM64_TEST"); ready != "" {
 		tests = ready
 	} else {
-		goTool, err := exec.LookPath("go")
-		if err != nil {
-			t.Skip("no go command to build for arm64, so the arm64 program was not run; SBX_RAWFORK_ARM64_TEST can name a built test binary")
-		}
-		build := exec.Command(goTool, "test", "-c", "-o", tests, ".")
+		testenv.Want(t, "tool:go")
+		build := exec.Command("go", "test", "-c", "-o", tests, ".")
 		build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			// A user without module cache and network cannot build. That the
 			// code builds at all is what vet for arm64 in scripts/lint is for.
-			t.Skipf("cannot build for arm64 here, so the arm64 program was not run (SBX_RAWFORK_ARM64_TEST can name a built test binary): %v\n%s", err, out)
+			testenv.Lacks(t, "build-arm64", fmt.Sprintf("SBX_RAWFORK_ARM64_TEST can name a built test binary: %v\n%s", err, out))
 		}
 	}
 	image := filepath.Join(t.TempDir(), "init")

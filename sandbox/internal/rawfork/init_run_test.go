@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 func TestInitOutcome(t *testing.T) {
@@ -76,7 +78,7 @@ func TestInitTooLong(t *testing.T) {
 	r.start(t)
 	p := r.started(t)
 	if err := unix.Prlimit(int(p.pid), unix.RLIMIT_STACK, &unix.Rlimit{Cur: 1 << 20, Max: 1 << 20}, nil); err != nil {
-		t.Skipf("this host does not let the owner of a sandbox change its limits: %v", err)
+		t.Fatalf("the owner of a sandbox may not change its limits: %v", err)
 	}
 	r.ack(t)
 	want := []InitMessage{{InitExecFailed, uint32(unix.E2BIG)}, {InitWaitStatus, 127 << 8}}
@@ -195,7 +197,7 @@ func TestInitNoexec(t *testing.T) {
 	}
 	out, err := cmd.Output()
 	if err != nil {
-		t.Skipf("this host gives user %d no user and mount namespaces: %v", os.Getuid(), err)
+		testenv.Lacks(t, "userns", err)
 	}
 	if want := "init: " + noexec + " is mounted noexec: permission denied; then <nil>\n"; string(out) != want {
 		t.Errorf("got %q, want %q", out, want)

@@ -19,6 +19,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
 // The tests of init run it as PID 1 of new user, PID and mount namespaces. The
@@ -226,7 +228,7 @@ func (r *trial) start(t *testing.T) {
 	r.cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside(uid), HostID: uid, Size: 1}}
 	r.cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: inside(gid), HostID: gid, Size: 1}}
 	if err := r.cmd.Start(); errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
-		t.Skipf("this host gives user %d no user, PID and mount namespaces: %v", uid, err)
+		testenv.Lacks(t, "userns", err)
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +317,7 @@ func (r *trial) finish(t *testing.T) (rest []InitMessage) {
 		}
 	}
 	if r.cmd.ProcessState.ExitCode() == stageFailed && strings.Contains(r.stderr.String(), "stage: mount") {
-		t.Skipf("this host lets no user mount a new /proc: %s", &r.stderr)
+		testenv.Lacks(t, "procmount", r.stderr.String())
 	}
 	return rest
 }

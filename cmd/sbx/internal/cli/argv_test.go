@@ -136,7 +136,7 @@ func FuzzQuickParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, "\n")
 		if slices.Contains(args, "--") {
-			t.Skip("cut before")
+			return // cut before
 		}
 		quick := &runCommand{}
 		if !quickParse(quick, args) {

@@ -92,7 +92,7 @@ func try(name string, args ...string) error {
 // must hold: the script fails in place of skipping. What isolates is tested as
 // a normal user, for as root it proves nothing.
 func condition(name string) (bool, error) {
-	holds, ok := conditions[name]
+	holds, ok := lookup(name)
 	if !ok {
 		return false, fmt.Errorf("no condition is called %q", name)
 	}
@@ -106,6 +106,16 @@ func condition(name string) (bool, error) {
 	return err == nil, nil
 }
 
+// lookup finds a condition; "tool:NAME" stands for a program that is on PATH and
+// tells its version.
+func lookup(name string) (holds func() error, ok bool) {
+	if tool, is := strings.CutPrefix(name, "tool:"); is {
+		return func() error { return try(tool, "--version") }, true
+	}
+	holds, ok = conditions[name]
+	return holds, ok
+}
+
 // need skips a Go test as [!name] skip does a script.
 func need(t *testing.T, names ...string) {
 	t.Helper()
@@ -115,7 +125,8 @@ func need(t *testing.T, names ...string) {
 			t.Fatal(err)
 		}
 		if !ok {
-			t.Skip(name + ": " + conditions[name]().Error())
+			holds, _ := lookup(name)
+			t.Skipf("%s: %v", name, holds())
 		}
 	}
 }

@@ -286,9 +286,7 @@ func TestTerminalPatience(t *testing.T) {
 // TestTerminalOffline: who looks on while CMD waits for a network is told soon
 // that there is none, and once.
 func TestTerminalOffline(t *testing.T) {
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("no python3")
-	}
+	need(t, "tool:python3")
 	s := open(t, sbxPath(t), "run", "python3", "-c",
 		"import socket; socket.socket().connect_ex(('192.0.2.1', 80)); input('waiting'); raise SystemExit(4)")
 	s.await("waiting")
