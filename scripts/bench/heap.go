@@ -25,10 +25,8 @@ const (
 // A worker is another process of this program, with a live heap of a given size,
 // that runs one sandbox for each line it is sent and answers with the nanoseconds.
 type worker struct {
-	cmd     *exec.Cmd
-	ask     io.WriteCloser
-	answers *bufio.Reader
-	times   []time.Duration
+	*child
+	times []time.Duration
 }
 
 // heap compares a library call in a process with a large live heap with the same
@@ -76,20 +74,11 @@ func startWorker(size int) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, heapWorker, strconv.Itoa(size))
-	cmd.Stderr = os.Stderr
-	ask, err := cmd.StdinPipe()
+	c, err := startChild(exec.Command(self, heapWorker, strconv.Itoa(size)))
 	if err != nil {
 		return nil, err
 	}
-	answers, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	w := &worker{cmd: cmd, ask: ask, answers: bufio.NewReader(answers)}
+	w := &worker{child: c}
 	if _, err := w.answer(); err != nil {
 		return nil, errors.Join(err, w.stop())
 	}
@@ -98,24 +87,19 @@ func startWorker(size int) (*worker, error) {
 
 // call has the worker run one sandbox and returns how long that took.
 func (w *worker) call() (time.Duration, error) {
-	if _, err := io.WriteString(w.ask, "run\n"); err != nil {
+	if _, err := io.WriteString(w.in, "run\n"); err != nil {
 		return 0, err
 	}
 	return w.answer()
 }
 
 func (w *worker) answer() (time.Duration, error) {
-	line, err := w.answers.ReadString('\n')
+	line, err := w.out.ReadString('\n')
 	if err != nil {
 		return 0, fmt.Errorf("a heap worker gave no answer: %w", err)
 	}
 	nanoseconds, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 	return time.Duration(nanoseconds), err
-}
-
-// stop ends the worker by closing its input.
-func (w *worker) stop() error {
-	return errors.Join(w.ask.Close(), w.cmd.Wait())
 }
 
 // serveHeap is the whole of a worker: it fills a heap of size bytes, says 0, and

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,9 +19,8 @@ const (
 
 // A waiting is an sbx whose CMD runs, and the pid of the sandbox's PID 1.
 type waiting struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	pid1  int
+	*child
+	pid1 int
 }
 
 // memory reports the proportional set size (proc_pid_smaps_rollup(5)) of sbx and
@@ -90,20 +87,12 @@ func (b *bench) proportional(n int) (largest footprint, err error) {
 func (b *bench) wait() (*waiting, error) {
 	cmd := exec.Command(b.sbx, "run", "--", "sh", "-c", "echo ready; read -r line")
 	cmd.Dir = b.folder
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+	c, err := startChild(cmd)
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	w := &waiting{cmd: cmd, stdin: stdin}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+	w := &waiting{child: c}
+	if line, err := w.out.ReadString('\n'); err != nil || line != "ready\n" {
 		return nil, errors.Join(fmt.Errorf("a sandbox said %q instead of ready: %w", line, err), w.stop())
 	}
 	if w.pid1, err = childOf(cmd.Process.Pid); err != nil {
@@ -114,10 +103,7 @@ func (b *bench) wait() (*waiting, error) {
 
 // stop ends CMD, whose read fails at the end of its input.
 func (w *waiting) stop() error {
-	if err := w.stdin.Close(); err != nil {
-		return err
-	}
-	err := w.cmd.Wait()
+	err := w.child.stop()
 	var status *exec.ExitError
 	if errors.As(err, &status) && status.ExitCode() == 1 {
 		return nil
