@@ -26,6 +26,8 @@ type Cmd struct {
 
 	// Stdin, Stdout and Stderr are as in os/exec: nil is the null device, an
 	// *os.File is passed as it is, and anything else is copied through a pipe.
+	// Whichever of the three is a terminal, CMD can read what is typed there and
+	// change its settings: pass a pty, with Spec.Terminal for job control.
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer

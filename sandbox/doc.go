@@ -38,5 +38,6 @@
 // shows on purpose. Using up the machine, beyond the limits that are set:
 // memory as a whole is limited only where a cgroup can be had. And a passed
 // descriptor allows what it allows: a file opened for writing can be written,
-// and fchmod(2) and futimens(2) work on any.
+// fchmod(2) and futimens(2) work on any, and a terminal can be read from and
+// set, even one that is passed for the output alone.
 package sandbox
