@@ -73,7 +73,7 @@ func (s *Spec) Validate() error {
 		}
 	}
 	if len(s.Args) > 0 && s.Args[0] == "" {
-		return bad("Args[0]", "is empty: no command")
+		return bad("Args[0]", "the first word is empty, as from a variable of a shell that is not set")
 	}
 	switch s.Net {
 	case "", "none", "host":

@@ -223,6 +223,7 @@ func (v *View) writeLimits(p *page) {
 		rows = append(rows, []string{name, l.Soft.String(), l.Hard.String(), l.Unit})
 	}
 	p.table([]string{"NAME", "SOFT", "HARD", "UNIT"}, rows)
+	p.heading("memory and cgroups")
 	p.row("oom_score_adj", strconv.Itoa(v.OOMScoreAdj))
 	// Hierarchies with one path share a row: v1 has a dozen, mostly at one.
 	var paths []string
@@ -303,7 +304,7 @@ func (v *View) writeNetwork(p *page) {
 }
 
 // shownProcesses is how many processes a table spells out.
-const shownProcesses = 40
+const shownProcesses = 16
 
 func (v *View) writeProcesses(p *page) {
 	p.heading("visible processes")

@@ -51,6 +51,8 @@ LIMITS
   NAME   SOFT      HARD       UNIT
   nproc  4096      4096       processes
   fsize  16777216  unlimited  bytes
+
+MEMORY AND CGROUPS
   oom_score_adj     0
   cgroup            /user.slice/box (cgroup2)
 

@@ -50,7 +50,39 @@ func kernelFact() fact {
 	if major < 5 || major == 5 && minor < 14 {
 		f.State, f.Hint = sandbox.Degraded, "sbx is made for Linux 5.14 and later"
 	}
+	var log [16 << 10]byte
+	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, log[:]) // which most kernels show to root alone
+	if err != nil {
+		n = 0
+	}
+	switch kernelKind(release, string(log[:n])) {
+	case "gvisor":
+		f.State, f.Detail = sandbox.Degraded, "gVisor, which answers for a kernel and calls itself Linux "+release
+		f.Hint = "gVisor lacks some of the calls that sbx makes: --profile nested is what works without namespaces"
+	case "wsl2":
+		f.Detail += ", of WSL 2"
+	case "wsl1":
+		f.State, f.Detail = sandbox.Fails, "WSL 1, which has no Linux kernel and calls itself "+release
+		f.Hint = "sbx needs a Linux kernel: wsl --set-version DISTRIBUTION 2"
+	}
 	return f
+}
+
+// kernelKind recognises what is no Linux, or a Linux of somebody's own, by what
+// it says of itself: WSL by its release (4.4.0-19041-Microsoft is WSL 1, which
+// Microsoft wrote with a capital; 5.15.167.4-microsoft-standard-WSL2 is WSL 2),
+// gVisor by the first line of its log (pkg/sentry/kernel/syslog.go), which it
+// shows to everybody.
+func kernelKind(release, log string) string {
+	switch {
+	case strings.Contains(log, "Starting gVisor"):
+		return "gvisor"
+	case strings.HasSuffix(release, "-Microsoft"):
+		return "wsl1"
+	case strings.Contains(strings.ToLower(release), "microsoft"):
+		return "wsl2"
+	}
+	return ""
 }
 
 func whoFact() fact {
@@ -80,6 +112,8 @@ func container() string {
 		return "a Docker container"
 	case exists("/run/.containerenv"):
 		return "a Podman container"
+	case os.Getenv("KUBERNETES_SERVICE_HOST") != "":
+		return "a Kubernetes pod"
 	case os.Getenv("container") != "":
 		return "a container (" + visible(os.Getenv("container")) + ")"
 	}

@@ -65,6 +65,8 @@ func (e *explainCommand) run(c *call) error {
 	if err != nil {
 		return err
 	}
+	// As run does, which gives CMD a terminal of its own then.
+	spec.Terminal = isTerminal(os.Stdin) && isTerminal(os.Stdout) && !spec.Skips("session")
 	plan, err := planOf(&spec)
 	if err != nil {
 		return err
@@ -163,6 +165,9 @@ func planOf(spec *sandbox.Spec) (*sandbox.Plan, error) {
 	}
 	for fd := range feat.Stdio {
 		feat.Stdio[fd] = descriptor(fd)
+	}
+	if spec.Terminal {
+		feat.Terminal = "/dev/pts/N" // the number is known once it is made
 	}
 	return sandbox.Compile(spec, feat)
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/cmd/sbx/internal/model"
+	"github.com/sbx-dev/sbx/sandbox/filter"
 )
 
 func TestMain(m *testing.M) {
@@ -33,10 +36,14 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("USER", "tester")
+			if program, err := filepath.Abs(builtSbx); err == nil {
+				e.Setenv("BUILT", filepath.Dir(program))
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits":  exits,
+			"refuse": refuse,
 		},
 	})
 }
@@ -60,13 +67,50 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// refuse makes refuse.json a profile that answers some calls with an errno and
+// lets the rest through, compiled, in the cache below $WORK/cache: refuse EPERM
+// clone3 mount. It stands for the filter around a container.
+func refuse(ts *testscript.TestScript, neg bool, args []string) {
+	errnos := map[string]unix.Errno{"EPERM": unix.EPERM, "ENOSYS": unix.ENOSYS}
+	if neg || len(args) < 2 || errnos[args[0]] == 0 {
+		ts.Fatalf("usage: refuse EPERM|ENOSYS CALL…")
+	}
+	p := filter.Program{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // the call's number
+	for i, name := range args[1:] {
+		nr, ok := filter.CallNumber(runtime.GOARCH, name)
+		if !ok {
+			ts.Fatalf("no call is called %s", name)
+		}
+		p = append(p, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(nr), Jt: uint8(len(args) - 1 - i)})
+	}
+	p = append(
+		p, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(filter.Allow)},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(filter.WithErrno(errnos[args[0]]))},
+	)
+	profile := []byte("{}")
+	at, err := filter.CachePath(profile, runtime.GOARCH)
+	ts.Check(err)
+	at = filepath.Join(ts.Getenv("XDG_CACHE_HOME"), "sbx", "seccomp", filepath.Base(at))
+	ts.Check(os.MkdirAll(filepath.Dir(at), 0o700))
+	ts.Check(os.WriteFile(at, filter.EncodeEntry(profile, p), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("refuse.json"), profile, 0o600))
+}
+
+// builtSbx is the program that make builds: static, where a test's own binary
+// may be linked with a C library, whose threads need calls of their own.
+const builtSbx = "../../../../bin/sbx"
+
 // conditions say whether this host can do something: nil, or why not. Each is
 // tried for real, by programs that are not sbx.
 var conditions = map[string]func() error{
 	"userns":  sync.OnceValue(func() error { return try("unshare", "--user", "--map-root-user", "true") }),
 	"subuid":  sync.OnceValue(func() error { return try("unshare", "--user", "--map-auto", "--map-root-user", "true") }),
 	"overlay": sync.OnceValue(tryOverlay),
-	"git":     sync.OnceValue(func() error { return try("git", "version") }),
+	"built": func() error {
+		_, err := os.Stat(builtSbx)
+		return err
+	},
+	"git": sync.OnceValue(func() error { return try("git", "version") }),
 	"landlock": sync.OnceValue(func() error {
 		if _, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 {
 			return errno

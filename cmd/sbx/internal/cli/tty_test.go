@@ -303,6 +303,31 @@ func TestTerminalOffline(t *testing.T) {
 	}
 }
 
+// TestExplainInATerminal: the plan has the terminal that run would make, here
+// and nowhere else.
+func TestExplainInATerminal(t *testing.T) {
+	sbx := sbxPath(t)
+	s := open(t, sbx, "explain", "--", "true")
+	s.await("/dev/console")
+	s.await("TIOCSCTTY")
+	if code := s.awaitEnd(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	s = open(t, sbx, "explain", "--skip", "session", "--", "true")
+	s.awaitEnd()
+	out, err := exec.Command(sbx, "explain", "--", "true").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, text := range map[string][]byte{"without session": s.seen, "into a pipe": out} {
+		if bytes.Contains(text, []byte("TIOCSCTTY")) {
+			t.Errorf("%s, the plan takes a terminal:\n%s", name, text)
+		}
+	}
+}
+
 // TestNothingLeft: whatever signal ends sbx, and whenever, nothing of the
 // sandbox lives on.
 func TestNothingLeft(t *testing.T) {
