@@ -100,6 +100,7 @@ func TestGoldenPlans(t *testing.T) {
 		},
 		"old-kernel": func(s *Spec, f *Features) { f.LandlockABI, s.Upper = 1, "/var/layers" },
 		"chroot":     func(s *Spec, _ *Features) { s.RootWith = "chroot" },
+		"tools":      withCargo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := Spec{Args: []string{"make", "test"}}, laptop()

@@ -32,7 +32,31 @@ func (t *toolbox) refuse(real string) string {
 			return "it holds " + n.name + ", which is private"
 		}
 	}
+	if t.privateElsewhere(real) {
+		return "a folder of that name is private in every home"
+	}
 	return ""
+}
+
+// privateElsewhere says whether a folder has the name of a private place, of
+// one in it or of one around it, in whatever home: HOME may be another for this
+// run than that to which a variable leads.
+func (t *toolbox) privateElsewhere(real string) bool {
+	for _, p := range neverPlaces {
+		rel, ok := strings.CutPrefix(string(p), "~")
+		if !ok {
+			continue
+		}
+		if strings.Contains(real+"/", rel+"/") {
+			return true
+		}
+		for dir := path.Dir(rel); dir != "/"; dir = path.Dir(dir) {
+			if strings.HasSuffix(real, dir) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // neverPlaces are the private places of this host. Those below XDG's folders

@@ -79,6 +79,28 @@ func TestToolVariablesShowNoHome(t *testing.T) {
 	}
 }
 
+// TestToolOfAnotherHome: HOME is another for this run, and a variable leads to
+// the keys of the real one, which nothing names then.
+func TestToolOfAnotherHome(t *testing.T) {
+	needAll(t)
+	tc := toolCase{path: "$HOME/bin"}
+	real, home := tc.make(t), ownFolder(t)
+	for _, dir := range []string{".ssh", ".config", ".config/gh", ".local/share", ".local/share/keyrings/sub", ".m2"} {
+		layOut(t, real, filepath.Join(dir, "nvm.sh"), aSecret)
+		c := tc.atHome(t, home, sandbox.Spec{Tools: []string{"nvm"}, Args: []string{"cat", filepath.Join(real, dir, "nvm.sh")}})
+		c.Features.Env = append(c.Features.Env, "NVM_DIR="+filepath.Join(real, dir))
+		if _, said := says(t, c); strings.Contains(said, aSecret) || len(c.Plan().Notes) == 0 {
+			t.Errorf("NVM_DIR=%s of another home: %s, notes %q", dir, said, c.Plan().Notes)
+		}
+	}
+	layOut(t, real, "shared/nvm/nvm.sh", "fine")
+	c := tc.atHome(t, home, sandbox.Spec{Tools: []string{"nvm"}, Args: []string{"cat", filepath.Join(real, "shared/nvm/nvm.sh")}})
+	c.Features.Env = append(c.Features.Env, "NVM_DIR="+filepath.Join(real, "shared/nvm"))
+	if ok, said := says(t, c); !ok || said != "fine" {
+		t.Errorf("a tool of another home: %s", said)
+	}
+}
+
 // TestToolBehindLinks: a tool's folder that a symbolic link leads to is shown
 // under both names, and what is hidden in it is hidden under both. What a
 // credential file's own link leads to is hidden too, where a tool shows it.
