@@ -22,6 +22,7 @@ type rawState struct {
 	mu    sync.Mutex
 	saved *unix.Termios // nil while the terminal is as the caller had it
 	fd    int           // of the terminal, while saved is not nil
+	plain bool          // what is printed is not processed either
 }
 
 func (r *rawState) active() bool {
@@ -31,8 +32,9 @@ func (r *rawState) active() bool {
 }
 
 // enter puts the terminal on a descriptor into raw mode, where sbx is in the
-// foreground: from the background the kernel would stop sbx for it.
-func (r *rawState) enter(fd int) {
+// foreground: from the background the kernel would stop sbx for it. Unless plain
+// is set, what is printed is still processed.
+func (r *rawState) enter(fd int, plain bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.saved != nil || !inForeground(fd) {
@@ -46,12 +48,34 @@ func (r *rawState) enter(fd int) {
 	// As cfmakeraw(3): every byte goes to CMD's own terminal, which then does
 	// what the user has set there; Ctrl-C and Ctrl-Z too.
 	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Oflag &^= unix.OPOST
+	if plain {
+		raw.Oflag &^= unix.OPOST
+	}
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
 	if unix.IoctlSetTermios(fd, unix.TCSETS, &raw) == nil {
-		r.saved, r.fd = now, fd
+		r.saved, r.fd, r.plain = now, fd, plain
+	}
+}
+
+// print switches between plain and processed output, while the terminal is raw.
+func (r *rawState) print(plain bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.saved == nil || r.plain == plain || !inForeground(r.fd) {
+		return
+	}
+	term, err := unix.IoctlGetTermios(r.fd, unix.TCGETS)
+	if err != nil {
+		return
+	}
+	term.Oflag &^= unix.OPOST
+	if !plain {
+		term.Oflag |= r.saved.Oflag & unix.OPOST
+	}
+	if unix.IoctlSetTermios(r.fd, unix.TCSETS, term) == nil {
+		r.plain = plain
 	}
 }
 
@@ -185,10 +209,11 @@ func (t *terminal) begin() {
 	if t == nil {
 		return
 	}
-	go t.output()
+	// What CMD prints may be answered at once: the keys are its own by then.
 	if t.typing == typedAtOnce {
 		t.wake()
 	}
+	go t.output()
 }
 
 // wake lets CMD have what the user types, from now on.
@@ -246,15 +271,23 @@ func (t *terminal) output() {
 	}
 }
 
-// translated says that both CMD's terminal and the caller's, which is not raw,
-// make two characters of the end of a line: once is enough.
+// translated says that both CMD's terminal and the caller's make two characters
+// of the end of a line: once is enough. Where CMD may stand in a pipeline, what
+// the others print needs the caller's as it is, as long as CMD itself does not
+// switch that off, as full-screen programs do.
 func (t *terminal) translated() bool {
-	if t.outer == nil || rawTerminal.active() {
+	if t.outer == nil {
 		return false
 	}
 	const both = unix.OPOST | unix.ONLCR
 	term, err := unix.IoctlGetTermios(int(t.master.Fd()), unix.TCGETS)
-	if err != nil || term.Oflag&both != both {
+	if err != nil {
+		return false
+	}
+	if t.typing == typedOnDemand {
+		rawTerminal.print(term.Oflag&both != both)
+	}
+	if term.Oflag&both != both {
 		return false
 	}
 	term, err = unix.IoctlGetTermios(int(t.out.Fd()), unix.TCGETS)
@@ -328,8 +361,8 @@ func (t *terminal) resize() {
 // raw puts the caller's terminal into raw mode, where CMD has the keys.
 func (t *terminal) raw() {
 	if t != nil && t.awake.Load() {
-		rawTerminal.enter(int(t.in.Fd())) // no terminal: nothing
-		t.resize()                        // it may have changed while sbx was stopped
+		rawTerminal.enter(int(t.in.Fd()), t.typing != typedOnDemand) // no terminal: nothing
+		t.resize()                                                   // it may have changed while sbx was stopped
 	}
 }
 

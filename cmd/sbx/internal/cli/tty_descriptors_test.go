@@ -103,6 +103,13 @@ func TestTerminalOnDemand(t *testing.T) {
 	s.typed("\x04")
 	s.await("two\r\n")
 	s.await("outer> ")
+	// What others of the pipeline print meanwhile begins at the left.
+	s.line(`sbx run -- sh -c 'read x; echo "go""t=$x"; read y' | sh -c 'read x; echo "$x"; echo "ne""xt"; cat'`)
+	time.Sleep(300 * time.Millisecond)
+	s.line("one")
+	s.await("got=one\r\nnext\r\n")
+	s.line("two")
+	s.await("outer> ")
 	// And Ctrl-C there is CMD's.
 	s.line(`sbx run -- sh -c 'trap "echo trap""ped >&2; exit 3" INT; read x; echo "go""t=$x" >&2; read y' >out; echo co""de=$?`)
 	time.Sleep(300 * time.Millisecond)
@@ -125,6 +132,11 @@ func TestTerminalPager(t *testing.T) {
 	s.typed("q")
 	s.await("key=q\r\n")
 	s.await("30 100\r\n")
+	s.await("outer> ")
+	// A CMD that moves the cursor itself gets a bare line feed through.
+	s.line(`echo | sbx run -- sh -c 'stty raw </dev/tty; printf "do""wn\nri""ght\r\n"; dd bs=1 count=1 2>/dev/null </dev/tty'`)
+	s.await("down\nright\r\n")
+	s.typed("q")
 	s.await("outer> ")
 	s.leave()
 }
