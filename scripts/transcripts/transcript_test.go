@@ -55,6 +55,9 @@ var wants = map[string]want{
 	},
 
 	"ci-report": {Codes: []int{124, 0}},
+
+	"profiles-key": {Codes: []int{0, 125}},
+	"tools-file":   {Codes: []int{0, 125}},
 }
 
 // TestTranscripts runs every command that README.md and the pages in docs show,

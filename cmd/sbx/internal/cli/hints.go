@@ -33,8 +33,6 @@ func laterFlag(flag string) (string, bool) {
 		return "--cpu-time limits the CPU time of each process", true
 	case "--disk", "--output-limit":
 		return "--layer-size limits what is written in memory, --ulimit fsize=BYTES each file", true
-	case "--tools":
-		return "--ro and --cow show folders of your home, -e passes variables", true
 	case "--keep", "--out", "--review":
 		return "--upper DIR keeps what CMD writes, --rw PATH writes to the host", true
 	}
