@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -106,6 +107,9 @@ done
 
 // run runs the commands of a transcript as a normal user.
 func run(root string, commands []string) ([]result, error) {
+	if _, err := os.Stat(filepath.Join(root, "bin/sbx")); err != nil {
+		return nil, fmt.Errorf("%w: run make build", err) // or every output would be "sbx: not found"
+	}
 	args := append([]string{"sh", "-c", prepare, "sh", filepath.Join(root, "bin")}, commands...)
 	cmd := exec.Command(filepath.Join(root, "scripts/as-user"), args...)
 	cmd.Dir = root
