@@ -27,7 +27,8 @@
 // The host's programs and their data (/usr, /etc, /opt …) read-only, but for an
 // /opt that the caller may write, which is copy on write; the
 // caller's working folder copy on write; an empty HOME, /tmp and /run in
-// memory; its own /proc and /dev. Nothing that it writes reaches the host
+// memory; of the hidden home the tools that PATH or CMD leads to ([Tool]), copy
+// on write and without their credentials; its own /proc and /dev. Nothing that it writes reaches the host
 // unless a [Mount] of kind [BindRW] says so. Files of other owners than the
 // caller cannot be changed even in the copy: an id map of one id leaves the
 // kernel no owner to give the copy to (EOVERFLOW, EACCES).
