@@ -32,14 +32,14 @@ func builtinProfile(name string) (flags RunFlags, summary string, ok bool) {
 			User:   "0",
 			CapAdd: []string{"ALL"},
 			Skip:   []string{"landlock", "seccomp"},
-		}, "root inside, who may mount, make namespaces and rename the host", true
+		}, "root inside with every capability, to see what a step does", true
 	case "ci":
 		// Runners are containers: an outer one masks /proc, has an overlay as
 		// its root already, and may have no Landlock.
 		return RunFlags{
 			Env:      []string{"CI=true"},
 			Optional: []string{"overlay", "proc", "cgroup"},
-		}, "goes on where a runner's container refuses overlay, proc or cgroup", true
+		}, "goes on without overlay, proc or cgroup where refused", true
 	case "nested":
 		return RunFlags{
 			Skip: append([]string{"user"}, sandbox.Dependents("user")...),

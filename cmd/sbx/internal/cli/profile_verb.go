@@ -47,7 +47,11 @@ func (p *profileCommand) run(c *call) error {
 	case p.What == "ls":
 		return &usageError{msg: "ls takes no word more", hint: "sbx profile show " + p.Name}
 	case p.What != "show":
-		return &usageError{msg: "there are ls and show, and no " + quoted(p.What), hint: "sbx profile show " + p.What}
+		near := nearest(p.What, []string{"ls", "show"})
+		if near == "" {
+			near = "show " + shellLine([]string{p.What})
+		}
+		return &usageError{msg: "there are ls and show, and no " + quoted(p.What), hint: "sbx profile " + near}
 	case p.Name == "":
 		return &usageError{msg: "show needs the name of a profile", hint: "sbx profile ls lists them"}
 	}
@@ -146,7 +150,7 @@ func (p *profileCommand) show(name string) error {
 	var b strings.Builder
 	comment := found.summary
 	if found.path == "" {
-		comment = "sbx's built-in profile " + found.name + ": " + comment
+		comment = "built into sbx: " + comment
 	}
 	if comment != "" {
 		b.WriteString("# " + visible(comment) + "\n")
