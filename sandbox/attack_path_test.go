@@ -255,3 +255,91 @@ func TestChangesOfReplacedFolders(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// exchanging is a host on which another process gives a folder's name to another
+// folder while sbx looks at it for the nth time, and back when it looks for the
+// mth. Blind, it does not tell which file has the name and when it changed.
+type exchanging struct {
+	sandbox.Host
+	t         *testing.T
+	dir       string
+	n, m      int
+	blind     bool
+	looked    *int
+	exchanged *int
+}
+
+func (h exchanging) look() {
+	*h.looked++
+	if *h.looked == h.n || *h.looked == h.m {
+		*h.exchanged++
+		err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(h.dir, "secret"), unix.AT_FDCWD, filepath.Join(h.dir, "other"), unix.RENAME_EXCHANGE)
+		if err != nil {
+			h.t.Error(err)
+		}
+	}
+}
+
+func (h exchanging) Lstat(p string) sandbox.File {
+	f := h.Host.Lstat(p)
+	if h.blind {
+		f.Dev, f.Ino, f.Changed = 0, 0, 0
+	}
+	if p == filepath.Join(h.dir, "secret") {
+		h.look()
+	}
+	return f
+}
+
+func (h exchanging) Real(p string) string {
+	real := h.Host.Real(p)
+	if p == filepath.Join(h.dir, "secret") {
+		h.look()
+		if h.blind {
+			return p
+		}
+	}
+	return real
+}
+
+// TestHiddenStaysHidden: a process that may write to a folder exchanges what is
+// to be hidden while the sandbox is made, and puts it back when something else
+// has been hidden.
+func TestHiddenStaysHidden(t *testing.T) {
+	needAll(t)
+	leaked := 0
+	for _, kind := range []string{sandbox.BindRO, sandbox.Overlay} {
+		for _, blind := range []bool{true, false} {
+			for n := 1; n <= 6; n++ {
+				for m := n + 1; m <= 8; m++ {
+					dir := ownFolder(t)
+					for _, name := range []string{"secret", "other"} {
+						if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+							t.Fatal(err)
+						}
+					}
+					writeFile(t, filepath.Join(dir, "secret/file"), aSecret)
+					c := in(t, sandbox.Command("cat", dir+"/secret/file"), "/")
+					c.Spec.Mounts = []sandbox.Mount{{Kind: kind, Source: dir, Target: dir}, {Kind: sandbox.Hide, Target: dir + "/secret"}}
+					looked, exchanged := 0, 0
+					c.Features.Host = exchanging{c.Features.Host, t, dir, n, m, blind, &looked, &exchanged}
+					out, _ := c.CombinedOutput()
+					if exchanged == 1 {
+						continue // it was not put back: the secret has another name
+					}
+					switch {
+					case !strings.Contains(string(out), aSecret):
+					case blind:
+						leaked++
+					default:
+						t.Errorf("%s: exchanged at %d and %d, what is hidden is seen", kind, n, m)
+					}
+				}
+			}
+		}
+	}
+	if leaked == 0 {
+		t.Error("where nothing is compared, nothing is seen either: this tests nothing")
+	}
+	t.Log(leaked, "leaks where nothing is compared")
+}

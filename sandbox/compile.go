@@ -182,6 +182,10 @@ func (c *compiler) dieWithParent() {
 // which is PID 1's, or CMD itself where it is PID 1 or no PID namespace is made.
 func (c *compiler) execute() {
 	c.step = "exec"
+	if len(c.hiddenPaths) > 0 {
+		c.pauses = append(c.pauses, (*Cmd).checkHidden)
+		c.pause()
+	}
 	if c.umask != 0 {
 		c.call(sysUmask, use(c.umask))
 	}

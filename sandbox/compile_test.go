@@ -16,7 +16,13 @@ import (
 // machine is a host made up for a test: paths and what is there.
 type machine map[string]File
 
-func (m machine) Lstat(path string) File    { return m[path] }
+func (m machine) Lstat(path string) File {
+	if dir, ok := strings.CutSuffix(path, "/."); ok && dir != "/srv/closed" {
+		return m[dir]
+	}
+	return m[path]
+}
+
 func (m machine) Real(path string) string   { return path }
 func (m machine) Writable(path string) bool { return m[path].UID == 1000 }
 func (m machine) ReadDir(dir string) ([]string, error) {
@@ -64,7 +70,7 @@ func laptop() *Features {
 		"/etc/resolv.conf": {Mode: unix.S_IFLNK, Link: "../run/resolv.conf"},
 		"/home":            dir, "/home/ada": own, "/home/ada/project": own, "/home/ada/project/.git": own, "/home/ada/project/sub": own,
 		"/home/ada/plain": own, "/home/ada/link": {Mode: unix.S_IFLNK, Link: "plain", UID: 1000}, "/home/ada/file": {Mode: unix.S_IFREG, UID: 1000},
-		"/srv/data": own, "/srv/data/a": own, "/srv/data/my disk": own, "/srv/data/readme": {Mode: unix.S_IFREG, UID: 1000},
+		"/srv/closed": dir, "/srv/data": own, "/srv/data/a": own, "/srv/data/my disk": own, "/srv/data/readme": {Mode: unix.S_IFREG, UID: 1000},
 	}
 	return &Features{
 		UID: 1000, GID: 1000, Dir: "/home/ada/plain", LandlockABI: 7, TmpfsXattr: true, LastCap: 40, Arch: "amd64", Host: m,
@@ -308,7 +314,14 @@ func TestCompileErrors(t *testing.T) {
 			mount(BindRO, "/home/ada", "/h")(s)
 			mount(BindRO, "/srv/data", "/h/link/x")(s)
 		}, "Mounts", "symbolic link"},
+		{"source out of reach", mount(BindRO, "/srv/closed/a/b", "/x"), "Mounts", "you may not search /srv/closed (EACCES)"},
+		{"source missing beside others", mount(BindRO, "/srv/data/none", "/x"), "Mounts", "does not exist"},
 		{"file onto folder", mount(BindRO, "/home/ada/file", "/usr/share"), "Mounts", "cannot be made inside read-only"},
+		{"file onto a folder of the root", mount(BindRO, "/home/ada/file", "/etc"), "Mounts", "/etc is a folder, but the source /home/ada/file is a file"},
+		{"missing behind a link of the root", mount(BindRO, "/srv/data", "/lib/none"), "Mounts", "/usr/lib/none does not exist, and cannot be made inside read-only /usr"},
+		{"below the new /proc", mount(BindRO, "/srv/data", "/proc/x"), "Mounts", "the step proc makes anew"},
+		{"hidden in the new /proc", func(s *Spec) { s.Mounts = []Mount{{Kind: Hide, Target: "/proc/cpuinfo"}} }, "Mounts", "the step proc makes anew"},
+		{"below the new /dev/pts", mount(BindRO, "/srv/data", "/dev/pts/x"), "Mounts", "the step dev makes anew"},
 		{"missing in read-only", mount(BindRO, "/srv/data", "/usr/none"), "Mounts", "read-only /usr"},
 		{"file as overlay", mount(Overlay, "/home/ada/file", "/x"), "Mounts", "not a folder"},
 		{"inside a file", func(s *Spec) {
@@ -327,6 +340,34 @@ func TestCompileErrors(t *testing.T) {
 		if !errors.As(err, &bad) || bad.Field != test.field || !strings.Contains(bad.Reason, test.say) {
 			t.Errorf("%s: %v; want %s: … %s …", test.name, err, test.field, test.say)
 		}
+	}
+}
+
+// TestNixDaemon: what the nix daemon listens on is hidden where /nix is shown: a
+// read-only bind does not stop connect(2).
+func TestNixDaemon(t *testing.T) {
+	const socket = "/nix/var/nix/daemon-socket"
+	s, f := Spec{Args: []string{"true"}}, laptop()
+	for _, name := range []string{"/nix", "/nix/var", "/nix/var/nix", socket} {
+		f.Host.(machine)[name] = File{Mode: unix.S_IFDIR}
+	}
+	p, err := Compile(&s, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := slices.IndexFunc(p.Shown, func(e Shown) bool { return e.Target == "/nix" && e.Kind == BindRO })
+	hidden := slices.IndexFunc(p.Shown, func(e Shown) bool { return e.Target == socket && e.Kind == Hide })
+	if shown < 0 || hidden < shown {
+		t.Errorf("shown %d, hidden %d: %+v", shown, hidden, p.Shown)
+	}
+	covers := slices.ContainsFunc(strings.Split(p.String(), "\n"), func(line string) bool {
+		return strings.Contains(line, "move_mount(") && strings.Contains(line, "target:"+socket)
+	})
+	if !covers {
+		t.Error("nothing is mounted over " + socket)
+	}
+	if slices.ContainsFunc(p.Calls, func(c Call) bool { return c.Step == "exec" && c.sys == nil }) {
+		t.Error("a sandbox that was asked to hide nothing pauses")
 	}
 }
 

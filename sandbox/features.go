@@ -100,6 +100,11 @@ type File struct {
 	Mode uint32 // S_IFMT bits; 0 means that nothing is there
 	Link string // target of a symbolic link
 	UID  int
+
+	// Dev and Ino are which file it is, Changed when it last changed, in
+	// nanoseconds (st_ctim in inode(7)). A Host may leave them 0.
+	Dev, Ino uint64
+	Changed  int64
 }
 
 // The kinds of File.
@@ -213,7 +218,7 @@ func (osHost) Lstat(path string) File {
 	if unix.Lstat(path, &st) != nil {
 		return File{}
 	}
-	f := File{Mode: st.Mode & unix.S_IFMT, UID: int(st.Uid)}
+	f := File{Mode: st.Mode & unix.S_IFMT, UID: int(st.Uid), Dev: uint64(st.Dev), Ino: st.Ino, Changed: changedAt(&st)}
 	if f.isLink() {
 		var err error
 		if f.Link, err = os.Readlink(path); err != nil {

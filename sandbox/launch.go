@@ -36,10 +36,19 @@ func (c *Cmd) Start() (err error) {
 		return err
 	}
 	var notes []string
-	for {
+	for tries := 1; ; {
 		err := c.attempt()
 		if err == nil {
 			break
+		}
+		var moved *unsteady
+		if errors.As(err, &moved) {
+			if tries == steadyTries {
+				return moved.refuse()
+			}
+			tries++
+			c.forget()
+			continue
 		}
 		step := failedStep(err)
 		if !slices.Contains(c.Spec.Optional, step) || c.Spec.Skips(step) {
@@ -131,6 +140,9 @@ func (c *Cmd) prepare() error {
 		if err := os.MkdirAll(c.Spec.Upper, 0o700); err != nil {
 			return &StepError{Step: "overlay", Reason: err.Error(), Err: err}
 		}
+	}
+	if err := c.settleHidden(); err != nil {
+		return err
 	}
 	if err := c.openWatched(); err != nil {
 		return err

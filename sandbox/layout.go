@@ -26,9 +26,11 @@ type entry struct {
 	step    string
 	inside  int // index of the entry that this one lies in, or -1 for the root
 	noFlags bool
-	real    bool // the source has no symbolic link in it: if one is met, somebody exchanged it
-	asLink  bool // the source is a symbolic link itself, and shown as one (with file and real)
-	guarded bool // read-only in a folder that CMD may write to
+	real    bool   // the source has no symbolic link in it: if one is met, somebody exchanged it
+	asLink  bool   // the source is a symbolic link itself, and shown as one (with file and real)
+	asked   string // of a Hide of the spec: the path of the host as it was asked for
+	ofSpec  bool   // a Hide of the spec
+	guarded bool   // read-only in a folder that CMD may write to
 	placed  bool
 	mask    []string // paths in an overlay's source that are hidden, there or not
 }
@@ -98,19 +100,29 @@ func (c *compiler) layout() error {
 	}
 	for _, m := range c.spec.Mounts {
 		e := entry{kind: m.Kind, source: m.Source, target: path.Clean(m.Target), why: "asked for", size: m.Size, mode: 0o755}
+		if err := c.madeAnew(e.target); err != nil {
+			return err
+		}
+		e.target = c.throughLinks(e.target)
 		if m.Kind == Overlay && !c.on["overlay"] {
 			e.kind = BindRO
 		}
 		switch m.Kind {
 		case Hide:
-			e.target = c.hidden(e.target)
+			e.ofSpec = true
+			if c.namesHost(e.target) {
+				e.asked = e.target
+				if real := c.feat.Host.Real(e.target); real != "" {
+					e.target = real
+				}
+			}
 		case BindRO, BindRW, Overlay:
 			if err := c.keepInside(&e); err != nil {
 				return err
 			}
 			f := c.follow(e.source)
 			if !f.exists() {
-				return &SpecError{Field: "Mounts", Reason: "the source " + m.Source + " does not exist"}
+				return &SpecError{Field: "Mounts", Reason: "the source " + m.Source + c.whyAbsent(m.Source)}
 			}
 			e.file = !f.isDir()
 			if e.file && e.kind == Overlay {
@@ -122,6 +134,9 @@ func (c *compiler) layout() error {
 				}
 				continue
 			}
+		}
+		if i := c.find(e.target); i >= 0 && e.file && !c.entries[i].file && c.entries[i].kind != symlink {
+			return &SpecError{Field: "Mounts", Reason: "the target " + e.target + " is a folder, but the source " + e.source + " is a file"}
 		}
 		c.replace(e)
 		if m.Kind == BindRW && !e.file {
@@ -138,19 +153,13 @@ func (c *compiler) layout() error {
 	return nil
 }
 
-// hidden is where what a path of the host names is shown: --hide /bin/su means
-// /usr/bin/su where /bin is a symbolic link. Hiding the name alone would hide
-// nothing.
-func (c *compiler) hidden(target string) string {
-	if c.on["root"] && c.spec.Rootfs != "" || slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+// namesHost says whether a target of the spec names a path of the host, so that
+// symbolic links in it mean what they mean there: --hide /bin/su hides
+// /usr/bin/su where /bin is a link. Hiding the name alone would hide nothing.
+func (c *compiler) namesHost(target string) bool {
+	return !(c.on["root"] && c.spec.Rootfs != "") && !slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
 		return m.Source != "" && m.Source != m.Target && within(target, m.Target)
-	}) {
-		return target // a path that is another's inside
-	}
-	if real := c.feat.Host.Real(target); real != "" {
-		return real
-	}
-	return target
+	})
 }
 
 // keepInside refuses a source below the working folder that a symbolic link
@@ -240,18 +249,7 @@ func (c *compiler) emptyHome() {
 		})
 	}
 	const why = "HOME, empty"
-	at := c.home
-	for range 8 { // symbolic links of the root: /bin is usr/bin
-		i := slices.IndexFunc(c.entries, func(e entry) bool { return e.kind == symlink && within(at, e.target) })
-		if i < 0 {
-			break
-		}
-		link := c.entries[i].link
-		if !path.IsAbs(link) {
-			link = path.Join(path.Dir(c.entries[i].target), link)
-		}
-		at = link + strings.TrimPrefix(at, c.entries[i].target)
-	}
+	at := c.throughLinks(c.home)
 	switch {
 	case shown(at) && (c.realHome == "" || slices.Contains(c.searchPath(func(string) bool { return true }), c.realHome)):
 		// There is nothing to be covered, or programs are what would be: the
@@ -280,6 +278,49 @@ func (c *compiler) keptHome() bool {
 	}
 	c.addEntry(entry{kind: Overlay, source: c.spec.Home, target: c.home, why: "HOME, kept", real: true})
 	return true
+}
+
+// throughLinks is a path inside after the symbolic links of the new root: /bin
+// is usr/bin.
+func (c *compiler) throughLinks(at string) string {
+	for range 8 {
+		i := slices.IndexFunc(c.entries, func(e entry) bool {
+			return e.kind == symlink && path.Dir(e.target) == "/" && within(at, e.target)
+		})
+		if i < 0 {
+			break
+		}
+		link := c.entries[i].link
+		if !path.IsAbs(link) {
+			link = path.Join(path.Dir(c.entries[i].target), link)
+		}
+		at = link + strings.TrimPrefix(at, c.entries[i].target)
+	}
+	return at
+}
+
+// madeAnew refuses a target in a folder that a step mounts something on after
+// the mounts of the spec, which would be out of sight.
+func (c *compiler) madeAnew(target string) error {
+	for _, made := range []struct{ step, dir string }{{"proc", "/proc"}, {"dev", "/dev/pts"}} {
+		if c.on[made.step] && within(target, made.dir) {
+			return &SpecError{Field: "Mounts", Reason: "the target " + target + " would be covered by the " + made.dir + " that the step " + made.step + " makes anew"}
+		}
+	}
+	return nil
+}
+
+// whyAbsent says why a path of the host is not found.
+func (c *compiler) whyAbsent(p string) string {
+	for at := path.Dir(p); at != "/"; at = path.Dir(at) {
+		if f := c.follow(at); f.isDir() {
+			if !c.feat.Host.Lstat(at + "/.").exists() { // which takes the right to search
+				return " is out of your reach: you may not search " + at + " (EACCES)"
+			}
+			break
+		}
+	}
+	return " does not exist"
 }
 
 // order gives each entry its rank and step, and sorts.

@@ -297,11 +297,15 @@ func (c *compiler) placeContent(e *entry) error {
 // placeHide covers a folder or a file with an empty one.
 func (c *compiler) placeHide(e *entry) error {
 	f := c.underneath(e)
+	c.watchHidden(e)
 	if !f.exists() {
 		// Nothing is there, and nothing can appear: what holds it is absent too.
 		// A link on the way means something else inside than on the host.
 		if link := c.linkOnTheWay(e); link != "" {
 			return &SpecError{Field: "Mounts", Reason: "the target " + e.target + " goes through a symbolic link, " + link + ": name what it points to"}
+		}
+		if e.asked != "" && !c.feat.Host.Lstat(e.asked).exists() {
+			c.note("nothing is at " + e.asked + ", which is to be hidden")
 		}
 		return nil
 	}

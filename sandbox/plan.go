@@ -54,6 +54,8 @@ type Plan struct {
 	ownPaths []string // folders and links that the plan makes there
 	layers   bool     // a descriptor of the layers comes over the socket
 	watched  []watch
+	// hiddenPaths are compared before and in the last pause.
+	hiddenPaths []hiddenPath
 }
 
 // Upper is the writable layer of one overlay on the host's disk.
@@ -290,8 +292,13 @@ func (p *Plan) Text(i int) string {
 	c := &p.Calls[i]
 	var b strings.Builder
 	if c.op == rawfork.OpPause {
-		b.WriteString("# pause: the launcher runs newuidmap and newgidmap, or looks, and lets go")
-		return b.String()
+		switch {
+		case c.Step == "user":
+			return "# pause: the launcher runs newuidmap and newgidmap, and lets go"
+		case len(p.hiddenPaths) > 0:
+			return "# pause: the launcher looks whether what is hidden is what was to be, and lets go"
+		}
+		return "# pause: the launcher looks at CMD, and lets go"
 	}
 	b.WriteString(c.sys.name)
 	b.WriteByte('(')
