@@ -58,6 +58,11 @@ var arrows = []arrow{
 		Why:   "observe is linked into sbx",
 	},
 	{
+		From:  "sandbox/layer",
+		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "regexp"}),
+		Why:   "layer is linked into sbx, where a plain run must not notice it",
+	},
+	{
 		From: "sandbox/internal/rawfork",
 		Only: []string{
 			"bytes", "encoding/binary", "errors", "fmt", "os", "runtime", "strconv", "sync", "sync/atomic", "syscall", "time",

@@ -16,8 +16,8 @@ type Change struct {
 	Path string `json:"path"` // where CMD sees it
 	Dir  bool   `json:"dir,omitempty"`
 	Size int64  `json:"size,omitempty"` // bytes, of a file
-	// Memory marks what lies in a folder of the sandbox's own, such as /tmp:
-	// no folder of the host is below it.
+	// Memory marks what lies in a folder of the sandbox's own, such as /tmp,
+	// or HOME with Spec.Home too: no folder of the host is below it.
 	Memory bool `json:"memory,omitempty"`
 }
 
@@ -41,7 +41,7 @@ func (c *Cmd) changes() ([]Change, error) {
 		if path.IsAbs(u.Name) {
 			at = unix.AT_FDCWD
 		}
-		w := walker{lower: u.Lower, target: u.Target, out: &out}
+		w := walker{lower: u.Lower, target: u.Target, out: &out, memory: c.Spec.Home != "" && u.Lower == c.Spec.Home}
 		errs = append(errs, w.walk(at, u.Name))
 	}
 	if c.plan.ownRoot {

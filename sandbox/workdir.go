@@ -93,7 +93,7 @@ func (c *compiler) covered(dir string) bool {
 			best = e
 		}
 	}
-	return best.kind == Overlay || best.kind == BindRO && !c.feat.Host.Writable(dir)
+	return best.kind == Overlay && best.source == best.target || best.kind == BindRO && !c.feat.Host.Writable(dir)
 }
 
 // asked says whether a mount of the spec shows the folder.

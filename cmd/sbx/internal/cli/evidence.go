@@ -78,7 +78,7 @@ func (e *evidence) conclude(failed bool) (told bool) {
 	case e.full():
 		e.told = true
 		say("CMD has filled up the memory that it can write to")
-		hint("--layer-size SIZE gives it more, --upper DIR a folder of a disk")
+		hint("--keep NAME puts it on the disk, --layer-size SIZE gives it more memory")
 	case e.offline():
 		e.sayOffline()
 	}

@@ -143,6 +143,9 @@ func (f *RunFlags) setFiles(s *sandbox.Spec) error {
 		}
 		*p.to = at
 	}
+	if len(s.Mounts) > 0 {
+		hideLayers(s)
+	}
 	s.OnlyDir = s.OnlyDir || f.OnlyCwd
 	s.RootWith = f.RootWith
 	if f.LayerSize != "" {

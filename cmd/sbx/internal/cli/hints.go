@@ -7,7 +7,7 @@ func dockerHabit(word string) (string, bool) {
 		return "images come in a later version; --rootfs DIR uses an unpacked one", true
 	case "build":
 		return "building comes with images, in a later version", true
-	case "ps", "exec", "logs", "stop", "kill", "wait", "rm", "cp", "start", "attach", "create":
+	case "ps", "exec", "logs", "stop", "kill", "wait", "cp", "start", "attach", "create":
 		return "a sandbox lives as long as its CMD: run it in the foreground, or with & of the shell", true
 	case "info", "check":
 		return "sbx doctor tries each step on this machine", true
@@ -33,8 +33,6 @@ func laterFlag(flag string) (string, bool) {
 		return "--cpu-time limits the CPU time of each process", true
 	case "--disk", "--output-limit":
 		return "--layer-size limits what is written in memory, --ulimit fsize=BYTES each file", true
-	case "--keep", "--out", "--review":
-		return "--upper DIR keeps what CMD writes, --rw PATH writes to the host", true
 	}
 	return "", false
 }

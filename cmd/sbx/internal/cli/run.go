@@ -13,6 +13,10 @@ import (
 type runCommand struct {
 	RunFlags
 
+	Keep   string   `name:"keep" common:"" group:"Written files" placeholder:"NAME" help:"Keep what CMD writes, HOME too, for the next --keep NAME, sbx changes and sbx apply."`
+	Out    []string `name:"out" sep:"none" common:"" group:"Written files" placeholder:"PATH[:HOSTPATH]" help:"Copy PATH to the host after CMD has ended."`
+	Review bool     `name:"review" group:"Written files" help:"At exit, show what CMD wrote and ask what of it is to be copied to your files."`
+
 	TTY   bool `name:"tty" short:"t" common:"" group:"Terminal" help:"Give CMD a terminal of its own on stdin, stdout and stderr, whatever they are."`
 	NoTTY bool `name:"no-tty" short:"T" group:"Terminal" help:"Give CMD your terminal as it is: it can read what you type, and change its settings."`
 
@@ -40,6 +44,8 @@ func (*runCommand) examples() [][2]string {
 		{"sbx run -- npm test", "the working folder stays as it is, whatever the tests do"},
 		{"sbx run --changes -- sh -c 'rm -rf ./*'", "what would it have done?"},
 		{"sbx run -v ./out:/out --timeout 10s -- ./solver", "one folder to write to, and a limit"},
+		{"sbx run --keep web -- npm install", "keep what it writes, for npm test in the next run"},
+		{"sbx run --out dist -- npm run build", "copy ./dist to the host afterwards"},
 		{"sbx run --skip net -- curl example.org", "leave out one step"},
 	}
 }
@@ -61,6 +67,14 @@ func (r *runCommand) run(c *call) error {
 		return err
 	}
 	spec.Changes = r.Changes
+	var w *written
+	ran := false
+	if r.asksWritten() {
+		if w, err = r.openWritten(&spec); err != nil {
+			return err
+		}
+		defer func() { w.close(ran) }()
+	}
 	out, err := openReports(r.Report, r.ResultFD)
 	if err != nil {
 		return err
@@ -72,7 +86,13 @@ func (r *runCommand) run(c *call) error {
 	if r.Trace {
 		cmd.Trace = newTracer(os.Stderr).event
 	}
+	if w != nil {
+		if err := w.begin(cmd); err != nil {
+			return err
+		}
+	}
 	err = r.execute(cmd)
+	ran = cmd.Result != nil
 	var forged *forgedError
 	if werr := out.write(cmd, err); werr != nil {
 		say(werr.Error())
@@ -83,9 +103,24 @@ func (r *runCommand) run(c *call) error {
 		sayAppeared(cmd.Result.Appeared)
 	}
 	if r.Changes && cmd.Result != nil {
-		printChanges(os.Stderr, cmd.Result.Changes, spec.Upper)
+		kept := ""
+		if w != nil && w.kept != "" {
+			kept = "as " + w.kept
+		} else if spec.Upper != "" && w == nil {
+			kept = "in " + spec.Upper
+		}
+		printChanges(os.Stderr, cmd.Result.Changes, kept)
 	}
-	if err = explainEnd(cmd, err); forged != nil {
+	err = explainEnd(cmd, err)
+	if w != nil {
+		if werr := w.end(ran); werr != nil {
+			say(errorText(werr))
+			if err == nil {
+				return exitStatus(exitFailed)
+			}
+		}
+	}
+	if forged != nil {
 		return exitStatus(exitFailed)
 	}
 	return err
