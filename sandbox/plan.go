@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,6 +64,7 @@ type Upper struct {
 	Target string `json:"target"` // where CMD sees it
 	Lower  string `json:"lower"`  // the folder of the host below it
 	Dir    string `json:"dir"`    // the upper layer's folder
+	Why    string `json:"why,omitempty"`
 }
 
 // Uppers are the upper layers in Spec.Upper; none where they lie in memory.
@@ -70,7 +72,11 @@ func (p *Plan) Uppers() []Upper {
 	var out []Upper
 	for _, u := range p.uppers {
 		if path.IsAbs(u.Name) {
-			out = append(out, Upper{Target: u.Target, Lower: u.Lower, Dir: u.Name})
+			up := Upper{Target: u.Target, Lower: u.Lower, Dir: u.Name}
+			if i := slices.IndexFunc(p.Shown, func(s Shown) bool { return s.Kind == Overlay && s.Target == u.Target }); i >= 0 {
+				up.Why = p.Shown[i].Why
+			}
+			out = append(out, up)
 		}
 	}
 	return out

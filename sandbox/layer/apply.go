@@ -96,7 +96,7 @@ func (a *applier) open() error {
 	for _, u := range a.layer.Record.Uppers {
 		upper, lower := -1, -1
 		var err error
-		if u.Lower != a.layer.Home() {
+		if !a.layer.own(&u) {
 			if upper, err = openTop(u.Dir); err == nil {
 				lower, err = openTop(u.Lower)
 			}

@@ -214,9 +214,10 @@ func (e *OtherProjectError) Error() string {
 // belongs to another project, or lies over other folders than the plan's.
 func (l *Layer) Begin(plan *sandbox.Plan, dir string, args []string) error {
 	r := l.Record
+	r.Uppers = slices.Clone(r.Uppers)
 	project := dir
 	for _, s := range plan.Shown {
-		if s.Kind == sandbox.Overlay && s.Source == s.Target && (dir == s.Target || strings.HasPrefix(dir, s.Target+"/")) {
+		if ofProject(s.Why) && (dir == s.Target || strings.HasPrefix(dir, s.Target+"/")) {
 			project = s.Target
 			break // the outermost: Shown is in the order of depth
 		}
@@ -234,15 +235,41 @@ func (l *Layer) Begin(plan *sandbox.Plan, dir string, args []string) error {
 			r.Uppers = append(r.Uppers, u)
 		case r.Uppers[at].Lower != u.Lower:
 			return errors.New("the layer " + l.Name + " has at " + u.Target + " what was written over " + r.Uppers[at].Lower + ", not over " + u.Lower)
+		default:
+			r.Uppers[at] = u
 		}
 	}
 	now := time.Now()
+	r.Version = 1
 	r.Dir, r.Project, r.Args, r.LastUsed = dir, project, args, now
 	if r.Runs = append(r.Runs, now); len(r.Runs) > maxRuns {
 		r.Runs = slices.Delete(r.Runs, 0, len(r.Runs)-maxRuns)
 	}
 	l.Record = r
 	return l.write()
+}
+
+// ofProject says whether a folder is shown because it is the caller's project.
+func ofProject(why string) bool {
+	return strings.HasPrefix(why, "the working folder") || strings.HasPrefix(why, "the git work tree")
+}
+
+// own says whether an upper layer belongs to the layer and not to the host:
+// that of HOME, and those of folders that nobody has asked for, such as a tool's
+// cache. What CMD left in those is for other projects to run.
+func (l *Layer) own(u *sandbox.Upper) bool {
+	asked := u.Why == "" || ofProject(u.Why) || u.Why == "--rootfs" ||
+		strings.HasPrefix(u.Why, "asked for") || strings.HasPrefix(u.Why, "the git folder of ")
+	return u.Lower == l.Home() || !asked
+}
+
+// guardedIn is sandbox.GuardedName for a path in an upper layer. Outside of the
+// project the folder's own name counts too: git's, or ~/.config.
+func guardedIn(u *sandbox.Upper, rel string) string {
+	if u.Why == "" || ofProject(u.Why) || u.Why == "--rootfs" {
+		return sandbox.GuardedName(rel)
+	}
+	return sandbox.GuardedName(filepath.Join(u.Lower, rel))
 }
 
 // write puts the record in place of the old one, whole or not at all.

@@ -48,9 +48,11 @@ const (
 
 // Changes is what a layer holds.
 type Changes struct {
-	Items     []Item `json:"changes"`
-	HomeFiles int    `json:"home_files"` // files that CMD left in HOME
-	HomeSize  int64  `json:"home_size"`  // bytes
+	Items []Item `json:"changes"`
+	// OwnFiles and OwnSize (bytes) are what CMD left in HOME and in tools'
+	// folders: it belongs to the layer and not to the host.
+	OwnFiles int   `json:"own_files"`
+	OwnSize  int64 `json:"own_size"`
 
 	done   []Item   // what the host has already
 	merged []merged // folders of the layer that only hold changes
@@ -62,14 +64,14 @@ type merged struct {
 	mode  uint32
 }
 
-// Changes compares the layer with the host, in the order of paths. HOME is only
-// counted: it belongs to the layer and not to the host.
+// Changes compares the layer with the host, in the order of paths. What
+// belongs to the layer and not to the host is only counted.
 func (l *Layer) Changes() (*Changes, error) {
 	out := &Changes{}
 	var errs []error
 	for i, u := range l.Record.Uppers {
-		if u.Lower == l.Home() {
-			errs = append(errs, l.countHome(u, out))
+		if l.own(&u) {
+			errs = append(errs, countOwn(&u, out))
 			continue
 		}
 		s := scan{layer: l, index: i, upper: u, out: out}
@@ -211,7 +213,7 @@ func (s *scan) skip(f at, why string) {
 func (s *scan) item(rel, whole string) Item {
 	return Item{
 		Path: path.Join(s.upper.Target, rel), Host: path.Join(s.upper.Lower, rel),
-		Guarded: sandbox.GuardedName(rel), upper: s.index, rel: rel, whole: whole,
+		Guarded: guardedIn(&s.upper, rel), upper: s.index, rel: rel, whole: whole,
 	}
 }
 
@@ -481,11 +483,11 @@ func isOpaque(fd int) bool {
 	return err == nil && n >= 1 && value[0] == 'y'
 }
 
-// countHome counts the files that CMD left in HOME.
-func (l *Layer) countHome(u sandbox.Upper, out *Changes) error {
+// countOwn counts the files of an upper layer.
+func countOwn(u *sandbox.Upper, out *Changes) error {
 	return walkFiles(u.Dir, func(st *unix.Stat_t) {
-		out.HomeFiles++
-		out.HomeSize += st.Size
+		out.OwnFiles++
+		out.OwnSize += st.Size
 	})
 }
 

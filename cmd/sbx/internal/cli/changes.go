@@ -73,8 +73,8 @@ func (ch *changesCommand) run(c *call) error {
 	if len(changes.Items) == 0 {
 		b.WriteString("no changes\n")
 	}
-	if changes.HomeFiles > 0 {
-		b.WriteString(s.dim("and "+plural(changes.HomeFiles, "file")+" in HOME, which belong to the layer: "+sizeText(changes.HomeSize)) + "\n")
+	if changes.OwnFiles > 0 {
+		b.WriteString(s.dim("and "+plural(changes.OwnFiles, "file")+" in HOME and tools, which belong to the layer: "+sizeText(changes.OwnSize)) + "\n")
 	}
 	_, err = os.Stdout.WriteString(b.String())
 	return err
