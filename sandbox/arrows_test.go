@@ -59,7 +59,7 @@ var arrows = []arrow{
 	},
 	{
 		From:  "sandbox/layer",
-		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "regexp"}),
+		Never: slices.Concat(heavyPackages, []string{"crypto/rand", "math/big", "C", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "regexp"}),
 		Why:   "layer is linked into sbx, where a plain run must not notice it",
 	},
 	{

@@ -3,7 +3,6 @@ package layer
 import (
 	"bufio"
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
@@ -29,7 +28,11 @@ func (s Store) newJournal() (*journal, error) {
 	if err := s.make(); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, journalPrefix+strings.ToLower(rand.Text()[:16])), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	random, err := randomName()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(s.dir, journalPrefix+random), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +46,11 @@ func (s Store) newJournal() (*journal, error) {
 // name is a new temporary name in a folder. It cannot be guessed, and who finds
 // it taken gets an error, so it never means a file of another.
 func (j *journal) name(top, rel string) (string, error) {
-	t := temporary{top, rel, ".sbx-" + strings.ToLower(rand.Text()[:20])}
+	random, err := randomName()
+	if err != nil {
+		return "", err
+	}
+	t := temporary{top, rel, ".sbx-" + random}
 	line, err := json.Marshal(&t)
 	if err != nil {
 		return "", err

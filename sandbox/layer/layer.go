@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
@@ -62,7 +61,11 @@ func (s Store) Create(name string) (*Layer, error) {
 
 // CreateReview makes a layer without a name, for one run. Remove it.
 func (s Store) CreateReview() (*Layer, error) {
-	return s.create(reviewPrefix + strings.ToLower(rand.Text()[:12]))
+	random, err := randomName()
+	if err != nil {
+		return nil, err
+	}
+	return s.create(reviewPrefix + random)
 }
 
 func (s Store) create(name string) (*Layer, error) {

@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -18,7 +17,11 @@ func (l *Layer) Remove() error {
 	if l.lock == nil {
 		return ErrBusy
 	}
-	dead := deadPrefix + strings.TrimPrefix(l.Name, ".") + "-" + strings.ToLower(rand.Text()[:8])
+	random, err := randomName()
+	if err != nil {
+		return err
+	}
+	dead := deadPrefix + strings.TrimPrefix(l.Name, ".") + "-" + random
 	if err := os.Rename(l.dir, filepath.Join(l.store.dir, dead)); err != nil {
 		return err
 	}
