@@ -247,7 +247,7 @@ func (a *applying) interactive(tty *os.File) (*layer.Report, error) {
 			if why != "" {
 				question += " (" + visible(why) + ")"
 			}
-			switch ask(tty, question+"? [y]es, [N]o, [a]ll that follow, [q]uit", "ynaq") {
+			switch ask(tty, question+"? [y]es [N]o [a]ll [q]uit", "ynaq") {
 			case 'y':
 				yes = true
 			case 'a':
