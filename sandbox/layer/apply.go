@@ -34,16 +34,13 @@ func (l *Layer) Apply(ch *Changes, want func(*Item) bool) (*Report, error) {
 	if l.lock == nil {
 		return report, ErrBusy
 	}
-	if _, err := l.store.Sweep(); err != nil {
-		return report, err
-	}
+	errs := []error{l.store.recover()}
 	j, err := l.store.newJournal()
 	if err != nil {
 		return report, err
 	}
 	a := &applier{layer: l, journal: j, links: map[inode]place{}}
 	defer a.close()
-	var errs []error
 	if err := a.open(); err != nil {
 		return report, err
 	}

@@ -122,6 +122,20 @@ func (s Store) Sweep() (int, error) {
 	return n, errors.Join(errs...)
 }
 
+// recover removes the temporary files of changes that were interrupted. What it
+// cannot remove does not keep the next change from being made.
+func (s Store) recover() error {
+	names, err := s.all()
+	errs := []error{err}
+	for _, name := range names {
+		if strings.HasPrefix(name, journalPrefix) {
+			_, err := recoverJournal(filepath.Join(s.dir, name))
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Interrupted says how many things Sweep would look at.
 func (s Store) Interrupted() int {
 	names, _ := s.all()
