@@ -174,13 +174,15 @@ func (w *written) end(ran bool) error {
 	if w.kept != "" && w.fresh {
 		say("what CMD writes is kept as " + w.kept + ": sbx changes " + w.kept + " lists it, sbx apply " + w.kept + " copies it to your files")
 	}
-	if w.review {
-		errs = append(errs, w.reviewAll())
-	}
 	for _, o := range w.outs {
 		if w.began {
 			errs = append(errs, w.copyOut(o))
 		}
+	}
+	// No overlay may be mounted on a layer that is changed below it.
+	w.letGo()
+	if w.review {
+		errs = append(errs, w.reviewAll())
 	}
 	return errors.Join(errs...)
 }
@@ -248,14 +250,20 @@ type outError struct{ msg string }
 
 func (e *outError) Error() string { return e.msg }
 
+// letGo lets go of CMD's root, and so of the mounts in it.
+func (w *written) letGo() {
+	for _, fd := range []*int{&w.root, &w.space} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
 // close lets go of everything, and removes the layer of a review and one that
 // was made for a run that could not begin.
 func (w *written) close(ran bool) {
-	for _, fd := range []int{w.root, w.space} {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-	}
+	w.letGo()
 	if w.layer == nil {
 		return
 	}
