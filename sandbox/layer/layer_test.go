@@ -41,6 +41,7 @@ func TestDefaultStore(t *testing.T) {
 		}
 	}
 	t.Setenv("HOME", "")
+	t.Setenv("XDG_STATE_HOME", "")
 	if _, err := layer.DefaultStore(); err == nil {
 		t.Error("there is no place, and no error")
 	}
