@@ -156,13 +156,13 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 	for _, n := range cmd.Plan().Notes {
 		say(n)
 	}
-	term.begin()
 	if term != nil {
-		s.begin()
+		s.begin() // before the terminal is raw: a signal that ends sbx would leave it so
 	} else {
 		// Until then a signal ends sbx, and with it a CMD that has hardly begun.
 		cmd.Lasting = s.begin
 	}
+	term.begin()
 	err = cmd.Wait()
 	s.end()
 	term.drain(cmd)
