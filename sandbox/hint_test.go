@@ -315,12 +315,37 @@ func TestHintOfNoProc(t *testing.T) {
 	}
 }
 
+// lateMounts is a host that has no mounts at the first look.
+type lateMounts struct {
+	Host
+	looked bool
+}
+
+func (h *lateMounts) ReadFile(name string) ([]byte, error) {
+	if name == "/proc/self/mountinfo" && !h.looked {
+		h.looked = true
+		return []byte("1 0 0:1 / / rw - tmpfs none rw\n"), nil
+	}
+	return h.Host.ReadFile(name)
+}
+
 func TestHintOfOverlays(t *testing.T) {
 	t.Run("a folder that holds a mount", func(t *testing.T) {
 		c := Command("/bin/true")
 		c.Spec.HideDir = true
 		c.Spec.Mounts = []Mount{{Kind: Overlay, Source: "/dev", Target: "/x"}}
-		err := c.Run()
+		var refused *SpecError
+		if err := c.Run(); !errors.As(err, &refused) || !strings.Contains(refused.Reason, "/dev holds another mount") {
+			t.Errorf("where the mount is seen beforehand: %v", err)
+		}
+		// One that is mounted once the plan is made.
+		feat, err := Probe(&c.Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		feat.Host = &lateMounts{Host: feat.Host}
+		c = &Cmd{Spec: c.Spec, Features: feat}
+		err = c.Run()
 		if !errors.Is(err, unix.EINVAL) {
 			t.Fatal(err)
 		}

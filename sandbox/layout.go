@@ -100,7 +100,7 @@ func (c *compiler) layout() error {
 	}
 	for _, m := range c.spec.Mounts {
 		e := entry{kind: m.Kind, source: m.Source, target: path.Clean(m.Target), why: "asked for", size: m.Size, mode: 0o755}
-		if err := c.madeAnew(e.target); err != nil {
+		if err := c.madeAnew(&e); err != nil {
 			return err
 		}
 		e.target = c.throughLinks(e.target)
@@ -133,6 +133,11 @@ func (c *compiler) layout() error {
 					return err
 				}
 				continue
+			}
+			if e.kind == Overlay {
+				if err := c.refuseLower(e.source); err != nil {
+					return err
+				}
 			}
 		}
 		if i := c.find(e.target); i >= 0 && e.file && !c.entries[i].file && c.entries[i].kind != symlink {
@@ -300,12 +305,29 @@ func (c *compiler) throughLinks(at string) string {
 }
 
 // madeAnew refuses a target in a folder that a step mounts something on after
-// the mounts of the spec, which would be out of sight.
-func (c *compiler) madeAnew(target string) error {
+// the mounts of the spec, which would be out of sight, and one in place of the
+// tmpfs in which the step dev makes its files. That one may have another size.
+func (c *compiler) madeAnew(e *entry) error {
 	for _, made := range []struct{ step, dir string }{{"proc", "/proc"}, {"dev", "/dev/pts"}} {
-		if c.on[made.step] && within(target, made.dir) {
-			return &SpecError{Field: "Mounts", Reason: "the target " + target + " would be covered by the " + made.dir + " that the step " + made.step + " makes anew"}
+		if c.on[made.step] && within(e.target, made.dir) {
+			return &SpecError{Field: "Mounts", Reason: "the target " + e.target + " would be covered by the " + made.dir + " that the step " + made.step + " makes anew"}
 		}
+	}
+	if c.on["dev"] && e.target == "/dev" && e.kind != Tmpfs {
+		return &SpecError{Field: "Mounts", Reason: "the target /dev is what the step dev makes anew: name a file in it, or skip dev, which shows the host's"}
+	}
+	return nil
+}
+
+// refuseLower says of a folder that is to be copy on write elsewhere than at
+// its own place that overlayfs takes none like it: there it would be split.
+func (c *compiler) refuseLower(source string) error {
+	if within(source, "/proc") {
+		return &SpecError{Field: "Mounts", Reason: source + " cannot be copy on write: overlayfs takes no folder of procfs"}
+	}
+	if c.holdsMounts(source) {
+		i := slices.IndexFunc(c.points, func(m string) bool { return m != source && within(m, source) })
+		return &SpecError{Field: "Mounts", Reason: source + " holds another mount, " + c.points[i] + ", and such a folder cannot be copy on write as a whole: show its folders one by one, or all of it read-only"}
 	}
 	return nil
 }

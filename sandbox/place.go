@@ -256,7 +256,7 @@ func (c *compiler) setattr(tree slot, set uint64) {
 }
 
 func attrText(p *Plan, v uint64) string {
-	return "{attr_set=" + flagText(&attrFlags, getUint64(p.data[v:])) + ", attr_clr=0, propagation=0 /* MS_??? */, userns_fd=0}"
+	return "{attr_set=" + flagText(&attrFlags, getUint64(p.data[v:])) + ", attr_clr=0, propagation=0, userns_fd=0}"
 }
 
 // attach moves an opened tree to its target.

@@ -67,7 +67,7 @@ var Steps = []Step{
 	// before proc, which shows the namespace of the process that mounts it.
 	{
 		Name: "pid", Summary: "a PID namespace; PID 1 reaps, and everything ends with it",
-		Without: "CMD sees and can signal the caller's processes",
+		Without: "CMD sees the caller's processes, and can signal them unless landlock scopes signals (Linux 6.12)",
 		Why:     "only a new process can be the first of a PID namespace",
 		Not:     "seeing the host's processes, as long as the host's /proc is mounted",
 		Man:     []string{"pid_namespaces(7)", "clone(2)"}, Watch: []string{"/proc/PID/ns/pid", "NStgid in /proc/PID/status"}, Needs: []string{"user"}, Kernel: "3.8",

@@ -188,12 +188,20 @@ func parseVolume(v string) (sandbox.Mount, error) {
 	return m, err
 }
 
-// parseTmpfs reads DST[:size=SIZE].
+// parseTmpfs reads DST[:size=SIZE]. A DST that is not absolute is meant from the
+// working folder, as that of --hide.
 func parseTmpfs(t string) (sandbox.Mount, error) {
 	dst, options, _ := strings.Cut(t, ":")
 	m := sandbox.Mount{Kind: sandbox.Tmpfs, Target: trimSlash(dst)}
+	if dst == "" {
+		return m, &usageError{msg: "--tmpfs " + t + ": needs a place", hint: "--tmpfs /scratch:size=64m"}
+	}
 	if !path.IsAbs(dst) {
-		return m, &usageError{msg: "--tmpfs " + t + ": the place inside must be absolute"}
+		at, err := absolute(dst)
+		if err != nil {
+			return m, err
+		}
+		m.Target = at
 	}
 	if options == "" {
 		return m, nil
