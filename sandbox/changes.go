@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -203,6 +204,34 @@ func isOpaque(fd int) bool {
 	var value [4]byte
 	n, err := unix.Fgetxattr(fd, "user.overlay.opaque", value[:])
 	return err == nil && n >= 1 && value[0] == 'y'
+}
+
+// openWorkFolders gives the folder of mode 0 that overlayfs leaves in each work
+// folder (fs/overlayfs/super.c, ovl_workdir_create) to its owner, so that a plain
+// rm -r removes the layers. It comes when no process of the sandbox is left; the
+// next mount makes the folder anew. A folder that is not there, or is reached
+// through a link, is left alone.
+func openWorkFolders(top string, uppers []upper) {
+	at, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(at)
+	for _, u := range uppers {
+		fd, err := unix.Openat2(at, layerName(u.Target)+"/work/work", &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+		})
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&0o700 != 0o700 && int(st.Uid) == unix.Getuid() {
+			// chmod(2) through the descriptor: fchmodat2(2) is of Linux 6.6.
+			_ = unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), 0o700)
+		}
+		unix.Close(fd)
+	}
 }
 
 // removeLayers deletes layers that lie on a disk. Overlayfs leaves a work

@@ -341,6 +341,8 @@ func (c *Cmd) release() {
 	}
 	if c.upperTmp != "" {
 		_ = removeLayers(c.upperTmp)
+	} else if c.plan != nil && c.Spec.Upper != "" {
+		openWorkFolders(c.Spec.Upper, c.plan.uppers)
 	}
 	closeAll(c.pipes)
 }
