@@ -44,7 +44,9 @@ func (s *spot) putFile(src int, st *unix.Stat_t) error {
 		// first; where nothing is replaced nothing is lost.
 		err = unix.Fdatasync(dst)
 	}
-	unix.Close(dst)
+	if cerr := unix.Close(dst); err == nil && cerr != nil && cerr != unix.EINTR {
+		err = cerr // where NFS says that its disk or the quota is full
+	}
 	return s.settle(tmp, err)
 }
 

@@ -198,10 +198,20 @@ func (l *Layer) recordName() string { return filepath.Join(l.dir, "record.json")
 func (l *Layer) Dir() string { return l.dir }
 
 // Upper is what Spec.Upper is to be, and Home what Spec.Home is.
-func (l *Layer) Upper() string { return filepath.Join(l.dir, "up") }
+func (l *Layer) Upper() string { return filepath.Join(l.dir, upperFolder) }
 
 // Home is an empty folder, the lower layer of HOME.
-func (l *Layer) Home() string { return filepath.Join(l.dir, "home") }
+func (l *Layer) Home() string { return filepath.Join(l.dir, homeFolder) }
+
+const (
+	upperFolder = "up"
+	homeFolder  = "home"
+)
+
+// Places are Upper and Home of a layer, whether it is there or not.
+func (s Store) Places(name string) (upper, home string) {
+	return filepath.Join(s.dir, name, upperFolder), filepath.Join(s.dir, name, homeFolder)
+}
 
 // OtherProjectError is a layer that belongs to another folder than the one it
 // is asked for in.
@@ -283,6 +293,7 @@ func (l *Layer) write() error {
 	}
 	tmp := l.recordName() + ".new"
 	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+		_ = os.Remove(tmp) // a full disk
 		return err
 	}
 	return os.Rename(tmp, l.recordName())

@@ -17,7 +17,7 @@ import (
 )
 
 // TestMain makes the test binary the process that tests kill: with SBX_LAYER_DO
-// it applies or removes a layer and nothing else.
+// it applies or removes a layer, or copies out, and nothing else.
 func TestMain(m *testing.M) {
 	if do := os.Getenv("SBX_LAYER_DO"); do != "" {
 		if err := helper(do, os.Getenv("SBX_LAYER_STORE")); err != nil {
@@ -34,6 +34,16 @@ func TestMain(m *testing.M) {
 }
 
 func helper(do, store string) error {
+	if do == "out" {
+		dir := filepath.Dir(store)
+		root, err := unix.Open(filepath.Join(dir, "root"), unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		_, err = layer.NewStore(store).CopyOut(root, "/dist", filepath.Join(dir, "host", "dist"), filepath.Join(dir, "host"))
+		return err
+	}
 	l, err := layer.NewStore(store).Open("box")
 	if err != nil {
 		return err

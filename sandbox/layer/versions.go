@@ -149,4 +149,3 @@ func inspectTree(parent int, name string, since time.Time) (conflict, skip strin
 	}
 	return conflict, skip
 }
-

@@ -35,7 +35,7 @@ func parse(v verb, model command, args []string) (c *call, done bool, err error)
 		return nil, true, printHelp(os.Stdout, v, help.Value == "all")
 	}
 	if err != nil {
-		return nil, false, parseError(err, args)
+		return nil, false, parseError(v.name, err, args)
 	}
 	return c, false, nil
 }
@@ -47,7 +47,7 @@ func reset(model command) {
 }
 
 // parseError says what kong found wrong in the words of sbx.
-func parseError(err error, args []string) error {
+func parseError(verb string, err error, args []string) error {
 	msg, tip := err.Error(), ""
 	for _, cut := range []string{", did you mean ", "; perhaps try "} {
 		if before, after, ok := strings.Cut(msg, cut); ok {
@@ -63,6 +63,9 @@ func parseError(err error, args []string) error {
 	name, unknown := strings.CutPrefix(msg, "unknown flag ")
 	if !unknown {
 		return &usageError{msg: msg, hint: tip}
+	}
+	if why, ok := runsFlag(verb, name); ok {
+		return &usageError{msg: why, hint: "sbx run takes " + name}
 	}
 	if later, ok := laterFlag(name); ok {
 		return &usageError{msg: name + " is not in this version", hint: later}

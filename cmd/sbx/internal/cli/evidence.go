@@ -20,7 +20,7 @@ type evidence struct {
 	cmd   *sandbox.Cmd
 	snmp  *os.File // nil where CMD has the host's network
 	snmp6 *os.File
-	root  int // an O_PATH descriptor, -1 where what is written is not in memory
+	root  int // an O_PATH descriptor of what CMD writes to, or -1
 	late  *time.Timer
 
 	mu   sync.Mutex
@@ -43,8 +43,12 @@ func gather(cmd *sandbox.Cmd) *evidence {
 			e.late = time.AfterFunc(offlineAfter, e.early)
 		}
 	}
-	if !cmd.Spec.Skips("root") && !cmd.Spec.Skips("overlay") && cmd.Spec.Upper == "" {
-		if fd, err := unix.Open(proc+"/root", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+	if !cmd.Spec.Skips("root") && !cmd.Spec.Skips("overlay") {
+		at := proc + "/root"
+		if cmd.Spec.Upper != "" {
+			at = cmd.Spec.Upper
+		}
+		if fd, err := unix.Open(at, unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
 			e.root = fd
 		}
 	}
@@ -77,6 +81,11 @@ func (e *evidence) conclude(failed bool) (told bool) {
 	case !failed || e.told:
 	case e.full():
 		e.told = true
+		if up := e.cmd.Spec.Upper; up != "" {
+			say("the disk is full on which " + up + " lies, so CMD can write nothing more")
+			hint("sbx prune removes kept layers; XDG_STATE_HOME=DIR, or --upper DIR, puts them on another disk")
+			break
+		}
 		say("CMD has filled up the memory that it can write to")
 		hint("--keep NAME puts it on the disk, --layer-size SIZE gives it more memory")
 	case e.offline():
@@ -122,5 +131,5 @@ func (e *evidence) offline() bool {
 // full says whether nothing more can be written.
 func (e *evidence) full() bool {
 	var fs unix.Statfs_t
-	return e.root >= 0 && unix.Fstatfs(e.root, &fs) == nil && fs.Blocks > 0 && fs.Bavail == 0
+	return e.root >= 0 && unix.Fstatfs(e.root, &fs) == nil && fs.Blocks > 0 && (fs.Bavail == 0 || fs.Files > 0 && fs.Ffree == 0)
 }

@@ -17,6 +17,7 @@ import (
 type explainCommand struct {
 	RunFlags
 
+	Keep string `name:"keep" group:"Written files" placeholder:"NAME" help:"The plan of a run with --keep NAME, whose layer is neither made nor changed."`
 	As   string `name:"as" common:"" group:"Looking" placeholder:"bwrap|unshare" help:"Print the nearest command line of another program, and what it lacks."`
 	JSON bool   `name:"json" common:"" group:"Looking" help:"Print JSON."`
 
@@ -64,6 +65,11 @@ func (e *explainCommand) run(c *call) error {
 	spec, _, err := e.Spec(words)
 	if err != nil {
 		return err
+	}
+	if e.Keep != "" {
+		if err := planKept(&spec, e.Keep); err != nil {
+			return err
+		}
 	}
 	// As run does, which gives CMD a terminal of its own then.
 	spec.Terminal = isTerminal(os.Stdin) && isTerminal(os.Stdout) && !spec.Skips("session")

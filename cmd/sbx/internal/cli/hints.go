@@ -7,7 +7,13 @@ func dockerHabit(word string) (string, bool) {
 		return "images come in a later version; --rootfs DIR uses an unpacked one", true
 	case "build":
 		return "building comes with images, in a later version", true
-	case "ps", "exec", "logs", "stop", "kill", "wait", "cp", "start", "attach", "create":
+	case "cp":
+		return "sbx run --out PATH copies from the sandbox when CMD has ended, sbx apply NAME from a kept layer", true
+	case "diff":
+		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
+	case "commit":
+		return "sbx run --keep NAME keeps what CMD writes for the next run; images come in a later version", true
+	case "ps", "exec", "logs", "stop", "kill", "wait", "start", "attach", "create":
 		return "a sandbox lives as long as its CMD: run it in the foreground, or with & of the shell", true
 	case "info", "check":
 		return "sbx doctor tries each step on this machine", true
@@ -33,6 +39,23 @@ func laterFlag(flag string) (string, bool) {
 		return "--cpu-time limits the CPU time of each process", true
 	case "--disk", "--output-limit":
 		return "--layer-size limits what is written in memory, --ulimit fsize=BYTES each file", true
+	}
+	return "", false
+}
+
+// runsFlag says why one of the flags that keep what CMD writes makes no sense
+// for a verb that plans, or compares, and keeps nothing.
+func runsFlag(verb, flag string) (string, bool) {
+	switch flag {
+	case "--keep", "--out", "--review":
+	default:
+		return "", false
+	}
+	switch verb {
+	case "compare":
+		return flag + ": compare keeps nothing: both runs begin with the same files, and what they write is gone", true
+	case "explain":
+		return flag + ": explain runs nothing, so nothing is written that could be copied", true
 	}
 	return "", false
 }

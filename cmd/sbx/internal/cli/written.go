@@ -45,11 +45,8 @@ func (r *runCommand) openWritten(spec *sandbox.Spec) (*written, error) {
 		if r.Keep == "" {
 			flag = "--review"
 		}
-		switch {
-		case spec.Upper != "":
-			return nil, &usageError{msg: flag + " and --upper exclude each other"}
-		case spec.Skips("overlay"):
-			return nil, &usageError{msg: flag + " needs the step overlay, which is skipped: without it CMD can write nothing that could be kept"}
+		if err := keepable(spec, flag); err != nil {
+			return nil, err
 		}
 	}
 	if r.Keep != "" {
@@ -88,6 +85,34 @@ func (r *runCommand) openWritten(spec *sandbox.Spec) (*written, error) {
 		}
 	}
 	return w, nil
+}
+
+// planKept makes the spec that of a run with --keep NAME. Nothing is made: the
+// layer of a first run need not be there yet.
+func planKept(spec *sandbox.Spec, name string) error {
+	if err := keepable(spec, "--keep"); err != nil {
+		return err
+	}
+	if err := layer.CheckName(name); err != nil {
+		return &usageError{msg: "--keep: " + err.Error()}
+	}
+	store, err := layer.DefaultStore()
+	if err != nil {
+		return err
+	}
+	spec.Upper, spec.Home = store.Places(name)
+	return nil
+}
+
+// keepable says why what is written cannot be kept, for the flag that asks.
+func keepable(spec *sandbox.Spec, flag string) error {
+	switch {
+	case spec.Upper != "":
+		return &usageError{msg: flag + " and --upper exclude each other"}
+	case spec.Skips("overlay"):
+		return &usageError{msg: flag + " needs the step overlay, which is skipped: without it CMD can write nothing that could be kept"}
+	}
+	return nil
 }
 
 // parseOut reads PATH or PATH:HOSTPATH. A path that is not absolute is meant
