@@ -38,6 +38,7 @@ var probes = map[string]func(args []string) error{
 	"freeze":    probeFreeze,
 	"hostname":  probeHostname,
 	"init":      probeInit,
+	"join":      probeJoin,
 	"kill":      probeKill,
 	"launch":    probeLaunch,
 	"open":      probeOpen,

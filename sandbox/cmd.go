@@ -48,6 +48,14 @@ type Cmd struct {
 	// few milliseconds: for what is not worth while if it ends before.
 	Lasting func()
 
+	// Joined, when not nil, is the first process of a sandbox that runs already
+	// (InitPid), and CMD is started in that sandbox in place of a new one. Spec
+	// must be the one that it was made from, but for Args, Env, which adds to
+	// Join.Env, Dir, Timeout and Terminal. Of Join, Start itself fills in the
+	// namespaces and the maps.
+	Joined *Process
+	Join   Join
+
 	// Features overrides what is found out about the host; nil probes it.
 	Features *Features
 
@@ -215,6 +223,16 @@ func (c *Cmd) Kill() error {
 	defer c.kill.Unlock()
 	if c.reaped {
 		return os.ErrProcessDone
+	}
+	return c.killNow()
+}
+
+// killNow is Kill for who holds the lock. What was started in a sandbox that ran
+// already is CMD alone: the process that watches it is no PID 1, and ends with
+// CMD.
+func (c *Cmd) killNow() error {
+	if c.Joined != nil && c.cmdPidfd >= 0 {
+		return unix.PidfdSendSignal(c.cmdPidfd, unix.SIGKILL, nil, 0)
 	}
 	return unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
 }

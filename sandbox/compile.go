@@ -31,6 +31,7 @@ type compiler struct {
 	toolVars []string     // variables of the caller that tools need
 	points   []string     // the host's mount points, once they were asked for
 	rootFD   slot         // the root, once something must be resolved beneath it
+	joined   bool         // the plan joins a sandbox, and cannot tell what is shown there
 }
 
 // Compile turns a spec into the plan for a host. It is pure: the same spec and
@@ -40,25 +41,7 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	c := &compiler{
-		Plan: &Plan{
-			Calls: make([]Call, 0, 224),
-			args:  make([]arg, 0, 720),
-			data:  make([]byte, 0, 16<<10),
-		},
-		spec: s, feat: f, on: make(map[string]bool, len(Steps)),
-		entries: make([]entry, 0, 48), made: make([]string, 0, 32),
-	}
-	for i := range Steps {
-		name := Steps[i].Name
-		if s.Skips(name) || (Steps[i].OnRequest && !slices.Contains(s.With, name)) {
-			if s.Skips(name) {
-				c.skipped = append(c.skipped, name)
-			}
-			continue
-		}
-		c.on[name] = true
-	}
+	c := newCompiler(s, f)
 	if c.on["user"] && !s.User.Unmapped && !s.User.Auto {
 		uids, gids := c.idMaps()
 		uid, gid := c.insideIDs()
@@ -92,6 +75,31 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 	}
 	c.execute()
 	return c.Plan, nil
+}
+
+// newCompiler returns a compiler that has done nothing yet but note which steps
+// are on.
+func newCompiler(s *Spec, f *Features) *compiler {
+	c := &compiler{
+		Plan: &Plan{
+			Calls: make([]Call, 0, 224),
+			args:  make([]arg, 0, 720),
+			data:  make([]byte, 0, 16<<10),
+		},
+		spec: s, feat: f, on: make(map[string]bool, len(Steps)),
+		entries: make([]entry, 0, 48), made: make([]string, 0, 32),
+	}
+	for i := range Steps {
+		name := Steps[i].Name
+		if s.Skips(name) || (Steps[i].OnRequest && !slices.Contains(s.With, name)) {
+			if s.Skips(name) {
+				c.skipped = append(c.skipped, name)
+			}
+			continue
+		}
+		c.on[name] = true
+	}
+	return c
 }
 
 // call adds a call under the current step.
@@ -238,7 +246,7 @@ func (c *compiler) candidates() []string {
 	for _, dir := range c.path {
 		// An execve that fails costs more than a look at the host, where that
 		// shows what is inside.
-		if at := dir + "/" + name; !c.sameInside(dir) || c.feat.Host.Lstat(at).exists() {
+		if at := dir + "/" + name; c.joined || !c.sameInside(dir) || c.feat.Host.Lstat(at).exists() {
 			out = append(out, at)
 		}
 	}

@@ -115,24 +115,56 @@ func TestGoldenPlans(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := p.String()
-			for _, n := range p.Notes {
-				got += "note: " + n + "\n"
-			}
-			file := filepath.Join("testdata/plan", name+".txt")
-			if os.Getenv("UPDATE") != "" {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("the plan is another than %s (UPDATE=1 rewrites it):\n%s", file, difference(string(want), got))
-			}
+			golden(t, name, p)
 		})
+	}
+}
+
+// TestGoldenJoin holds the plan of a program in a sandbox that runs already.
+func TestGoldenJoin(t *testing.T) {
+	s := Spec{Args: []string{"sh", "-c", "ls"}, Env: []string{"ADDED=1"}, With: []string{"time"}, Terminal: true}
+	j := Join{
+		Namespaces: []string{"user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"},
+		UIDMap:     []IDMap{{1000, 1000, 1}}, GIDMap: []IDMap{{1000, 1000, 1}},
+		Env: []string{"PATH=/usr/bin:/bin", "HOME=/home/ada"}, Dir: "/home/ada/plain", HostDir: "/home/ada/plain",
+	}
+	p, err := CompileJoin(&s, laptop(), &j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "join", p)
+	// Where everything is shared there is nothing to enter.
+	s.With, s.Skip = nil, StepNames()
+	if p, err = CompileJoin(&s, laptop(), &Join{}); err != nil || strings.Contains(p.String(), "setns") || strings.Contains(p.String(), "chroot") {
+		t.Errorf("%v:\n%s", err, p)
+	}
+	// Another kernel uid is changed to.
+	s.Skip, s.User.UID = nil, new(int)
+	j.UIDMap, j.GIDMap = []IDMap{{0, 100000, 1}, {1000, 1000, 1}}, []IDMap{{0, 100000, 1}}
+	if p, err = CompileJoin(&s, laptop(), &j); err != nil || !strings.Contains(p.String(), "setresuid(0, 0, 0)") {
+		t.Errorf("%v:\n%s", err, p)
+	}
+}
+
+// golden compares a plan with a file.
+func golden(t *testing.T, name string, p *Plan) {
+	t.Helper()
+	got := p.String()
+	for _, n := range p.Notes {
+		got += "note: " + n + "\n"
+	}
+	file := filepath.Join("testdata/plan", name+".txt")
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the plan is another than %s (UPDATE=1 rewrites it):\n%s", file, difference(string(want), got))
 	}
 }
 

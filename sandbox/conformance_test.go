@@ -45,27 +45,49 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			log := filepath.Join(ownFolder(t), "strace")
-			cmd := exec.Command("strace", "-f", "-qq", "-s", "100000", "-o", log, testBinary(), probeWord, "plan", string(text))
-			cmd.Dir = ownFolder(t)
-			var plan, stderr bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &plan, &stderr
-			if err := cmd.Run(); err != nil {
-				t.Fatalf("%v: %s%s", err, plan.String(), stderr.String())
-			}
-			seen, err := os.ReadFile(log)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var calls []string
-			for line := range strings.Lines(plan.String()) {
-				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "clone3(") {
-					calls = append(calls, line)
-				}
-			}
-			conform(t, calls, childCalls(t, string(seen)))
+			calls, seen := straced(t, "plan", string(text))
+			conform(t, calls, childCalls(t, seen))
 		})
 	}
+}
+
+// TestJoinConformance is TestConformance for the plan of a program that is
+// started in a sandbox that runs.
+func TestJoinConformance(t *testing.T) {
+	testenv.Need(t, "userns", "overlay", "seccomp", "landlock", "strace")
+	calls, seen := straced(t, "join")
+	lines := strings.SplitAfter(seen, "\n")
+	for i := len(lines) - 1; i >= 0; i-- { // the sandbox itself was made before
+		if strings.Contains(lines[i], "clone3(") && strings.Contains(lines[i], "CLONE_VFORK") {
+			conform(t, calls, childCalls(t, strings.Join(lines[i:], "")))
+			return
+		}
+	}
+	t.Fatal("strace saw no clone3")
+}
+
+// straced runs a probe that prints a plan, and returns the plan's calls and what
+// strace(1) saw.
+func straced(t *testing.T, probe string, args ...string) (calls []string, seen string) {
+	t.Helper()
+	log := filepath.Join(ownFolder(t), "strace")
+	cmd := exec.Command("strace", append([]string{"-f", "-qq", "-s", "100000", "-o", log, testBinary(), probeWord, probe}, args...)...)
+	cmd.Dir = ownFolder(t)
+	var plan, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &plan, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s%s", err, plan.String(), stderr.String())
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(plan.String()) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "clone3(") {
+			calls = append(calls, line)
+		}
+	}
+	return calls, string(text)
 }
 
 // probePlan makes the sandbox of a spec and prints the plan that was launched.
@@ -222,7 +244,7 @@ func sameArgument(bound map[string]string, want, saw string) bool {
 	if number, ok := bound[want]; ok {
 		return number == strings.TrimLeft(saw, "0")
 	}
-	if want == "launcher" || want == "socket" || want == "init" { // set by the launcher
+	if slices.Contains([]string{"launcher", "socket", "init", "pidfd", "proc"}, want) { // set by the launcher
 		bound[want] = saw
 		_, err := strconv.Atoi(saw)
 		return err == nil

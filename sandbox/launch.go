@@ -126,6 +126,17 @@ func (c *Cmd) prepare() error {
 		return err
 	}
 	feat.Observed = c.Trace != nil
+	if c.Joined != nil {
+		if c.Join, err = c.Joined.join(c.Join); err != nil {
+			return err
+		}
+		if c.plan, err = CompileJoin(&c.Spec, feat, &c.Join); err != nil {
+			return err
+		}
+		c.plan.setSlot(c.plan.slots.pidfd, c.Joined.pidfd)
+		c.plan.setSlot(c.plan.slots.proc, c.Joined.proc)
+		return c.prepareSocket(fds)
+	}
 	if c.Spec.Upper == "" && !feat.TmpfsXattr && !c.Spec.Skips("overlay") {
 		// Before Linux 6.6 no tmpfs can be an upper layer.
 		if c.upperTmp, err = os.MkdirTemp("/var/tmp", "sbx-layers-"); err != nil {
@@ -147,7 +158,14 @@ func (c *Cmd) prepare() error {
 	if err := c.openWatched(); err != nil {
 		return err
 	}
+	return c.prepareSocket(fds)
+}
+
+// prepareSocket makes the socket between the launcher and the sandbox, and
+// writes into the plan what it needs of the launcher's descriptors.
+func (c *Cmd) prepareSocket(fds []int) error {
 	p := c.plan
+	var err error
 	c.ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return &Error{Step: "launch", Call: "socketpair(AF_UNIX, SOCK_SEQPACKET)", Errno: errno(err)}
@@ -288,7 +306,7 @@ func (c *Cmd) watch() {
 		defer c.kill.Unlock()
 		if !c.reaped { // else it has ended by itself, and Wait judges already
 			*why = true
-			_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+			_ = c.killNow()
 		}
 	}()
 }

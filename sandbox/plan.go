@@ -43,6 +43,7 @@ type Plan struct {
 	pauses  []func(*Cmd, int) error
 	slots   struct {
 		launcher, socket, init slot
+		pidfd, proc            slot // of the process to join
 		files                  []slot
 	}
 	umask    slot
