@@ -58,7 +58,7 @@ func TestJoinConformance(t *testing.T) {
 	calls, seen := straced(t, "join")
 	lines := strings.SplitAfter(seen, "\n")
 	for i := len(lines) - 1; i >= 0; i-- { // the sandbox itself was made before
-		if strings.Contains(lines[i], "clone3(") && strings.Contains(lines[i], "CLONE_VFORK") {
+		if _, call, _ := strings.Cut(lines[i], " "); strings.HasPrefix(strings.TrimSpace(call), "clone3(") && strings.Contains(call, "CLONE_VFORK") {
 			conform(t, calls, childCalls(t, strings.Join(lines[i:], "")))
 			return
 		}
