@@ -209,8 +209,12 @@ func isBare(dir int) bool {
 	return isRepository(func(name string) bool { return there(dir, name) })
 }
 
-// isRepository is what git asks of a folder (is_git_directory in git's setup.c),
-// as far as names tell.
+// IsGitFolder says whether git takes a folder for a repository although it is
+// not called .git, and so runs what its config names, such as core.fsmonitor at
+// the next git status or prompt. It is what git asks (is_git_directory in its
+// setup.c), as far as names tell.
+func IsGitFolder(has func(name string) bool) bool { return isRepository(has) }
+
 func isRepository(has func(name string) bool) bool {
 	return has("HEAD") && (has("objects") && has("refs") || has("commondir"))
 }

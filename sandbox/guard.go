@@ -11,11 +11,31 @@ import (
 // a shell that starts, a prompt, an editor, a login. Who writes there from
 // inside has left the sandbox by tomorrow. Of .git it is all: its config and
 // hooks run programs, and commondir, HEAD or a file in its place lead git to
-// another config.
+// another config. What a tool runs only when it is called by name (Makefile,
+// package.json, .npmrc) is not among them.
+//
+//   - .mise.toml, .tool-versions: the prompt of a shell asks node and the like
+//     for their version, and a version may be a path of the project ("path:", in
+//     the documentation of asdf and mise); the same is true of rustup's
+//     rust-toolchain.toml ([toolchain] path).
+//   - .exrc, .vimrc, .nvimrc: vim's option exrc reads them where it starts
+//     (:help exrc). .zed, .fleet, .nvim.lua, .dir-locals.el: editors.
+//   - .claude, .cursor, .mcp.json: hooks and servers that begin with the folder,
+//     once it was trusted (CVE-2025-54135, CVE-2025-54136).
+//   - .pdbrc, .Rprofile, .irbrc, .pryrc, .octaverc: interpreters read them
+//     where they start, not only in a home.
+//   - .inputrc, .bash_aliases, .zlogout, .xprofile and so on: a home's own.
 var guarded = []string{
 	".git", ".envrc", ".vscode", ".idea", ".husky",
 	".profile", ".bash_profile", ".bash_login", ".bash_logout", ".bashrc", ".zshenv", ".zprofile", ".zshrc", ".zlogin",
 	".config/fish", ".gitconfig", ".config/git", ".config/autostart", ".config/systemd", ".ssh",
+	".mise.toml", "mise.toml", ".tool-versions", "rust-toolchain.toml", "rust-toolchain",
+	".exrc", ".vimrc", ".nvimrc", ".nvim.lua", ".dir-locals.el", ".zed", ".fleet", ".claude", ".cursor", ".mcp.json",
+	".pdbrc", ".Rprofile", ".irbrc", ".pryrc", ".octaverc",
+	".bash_aliases", ".zlogout", ".inputrc", ".kshrc", ".cshrc", ".tcshrc", ".login",
+	".xprofile", ".xsession", ".xsessionrc", ".xinitrc", ".tmux.conf", ".screenrc", ".vim", ".emacs", ".emacs.d",
+	".gdbinit", ".lldbinit", ".config/environment.d", ".config/nvim", ".config/emacs", ".config/direnv", ".config/mise",
+	".config/nushell", ".config/tmux", ".config/zsh", ".config/starship.toml",
 }
 
 // mostGuards is how many git folders a folder that is shown for writing may

@@ -9,6 +9,7 @@ import (
 func TestGuardedName(t *testing.T) {
 	for path, want := range map[string]string{
 		"":                          "",
+		"/":                         "",
 		"main.go":                   "",
 		".git":                      ".git",
 		".git/hooks/pre-commit":     ".git",
@@ -24,6 +25,13 @@ func TestGuardedName(t *testing.T) {
 		".config/fish/config.fish":  ".config/fish",
 		".config/other":             "",
 		"a/../.vscode/x":            ".vscode",
+		"a/.g\u200cit/config":       "a/.g\u200cit",
+		".git\ufe0f./hooks/x":       ".git\ufe0f.",
+		".git./config":              ".git.",
+		"x/.envrc. .":               "x/.envrc. .",
+		".\u017f\u017fh/config":     ".\u017f\u017fh",
+		"café/main.go":              "",
+		"...":                       "",
 		"docs/.gitbook/hooks/index": "",
 	} {
 		if got := sandbox.GuardedName(path); got != want {

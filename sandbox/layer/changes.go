@@ -20,6 +20,11 @@ type Item struct {
 	Size int64  `json:"size,omitempty"`
 	// Guarded is what of the path makes the host run code later, or "".
 	Guarded string `json:"guarded,omitempty"`
+	// Link is what a link leads to, as it says itself.
+	Link string `json:"link,omitempty"`
+	// LeadsOut says that a link leads out of the folder, to where the caller
+	// may have what is worth reading, or writing to, through it.
+	LeadsOut bool `json:"leads_out,omitempty"`
 	// Conflict says why the host's own version is newer, or "".
 	Conflict string `json:"conflict,omitempty"`
 	// Skip says why it cannot be copied, or "".
@@ -53,7 +58,18 @@ type Changes struct {
 
 	done   []Item   // what the host has already
 	merged []merged // folders of the layer that only hold changes
+	room   int      // bytes that all this takes, roughly
 }
+
+// The limits of a comparison, since CMD decides how much there is: the path of a
+// folder that is entered, and what the list of changes takes, in bytes.
+const (
+	deepest  = 32 << 10
+	mostRoom = 1 << 30
+	itemRoom = 600 // an Item without its paths
+)
+
+var errTooMuch = errors.New("it holds more than can be compared (the list takes over 1 GiB): sbx rm removes it")
 
 type merged struct {
 	upper int

@@ -122,7 +122,7 @@ func TestFullDiskInside(t *testing.T) {
 
 	root, err := unix.Open(filepath.Join(dir, "root"), unix.O_PATH|unix.O_DIRECTORY, 0)
 	b.must(err)
-	out, err := b.store.CopyOut(root, "/dist", filepath.Join(b.host, "dist"), b.host)
+	out, err := b.store.CopyOut(root, "/dist", filepath.Join(b.host, "dist"), []string{b.host})
 	b.must(err)
 	if len(out.Failed) != 1 || out.Files != 0 {
 		t.Errorf("out: %+v, want one failure", out)

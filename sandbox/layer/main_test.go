@@ -41,7 +41,7 @@ func helper(do, store string) error {
 			return err
 		}
 		fmt.Println("ready")
-		_, err = layer.NewStore(store).CopyOut(root, "/dist", filepath.Join(dir, "host", "dist"), filepath.Join(dir, "host"))
+		_, err = layer.NewStore(store).CopyOut(root, "/dist", filepath.Join(dir, "host", "dist"), []string{filepath.Join(dir, "host")})
 		return err
 	}
 	l, err := layer.NewStore(store).Open("box")

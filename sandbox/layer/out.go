@@ -32,12 +32,13 @@ var ErrAbsent = errors.New("is not in the sandbox")
 // what is copied is copied as a link, one that leads elsewhere is left out,
 // since what it names on the host is something else than inside.
 //
-// To is an absolute path on the host. Where it lies in the folder project, whose
+// To is an absolute path on the host. Where it lies in one of the folders, whose
 // content need not be the caller's own, no link is followed on the way to it.
 // What has the name is replaced if it is a file, and added to if it is a folder.
 // A link on the host is neither followed nor replaced. What makes the host run
-// code later (sandbox.GuardedName) is left out, unless from itself names it.
-func (s Store) CopyOut(root int, from, to, project string) (*Out, error) {
+// code later (sandbox.GuardedName) is left out, unless from itself names it, and
+// so is all of a folder that git would take for a repository of its own.
+func (s Store) CopyOut(root int, from, to string, folders []string) (*Out, error) {
 	out := &Out{}
 	src, err := openInRoot(root, from)
 	if err != nil {
@@ -54,8 +55,9 @@ func (s Store) CopyOut(root int, from, to, project string) (*Out, error) {
 		return out, err
 	}
 	c := &copier{out: out, from: from, journal: j}
+	c.git = sandbox.GuardedName(from) != "" || strings.HasSuffix(from, ".git")
 	defer func() { j.close(len(out.Failed) > 0) }()
-	if c.top, c.topName, err = openTarget(path.Dir(to), project); err != nil {
+	if c.top, c.topName, err = openTarget(path.Dir(to), folders); err != nil {
 		return out, err
 	}
 	defer unix.Close(c.top)
@@ -92,46 +94,54 @@ func openInRoot(root int, from string) (int, error) {
 }
 
 // openTarget opens the folder of the host that something is copied to, and makes
-// it where it is missing.
-func openTarget(dir, project string) (int, string, error) {
-	if project == "" || dir != project && !strings.HasPrefix(dir, strings.TrimSuffix(project, "/")+"/") {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return -1, dir, err
-		}
-		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, dir, pathError("open", dir, err)
-		}
-		return fd, dir, nil
-	}
-	top, err := openTop(project)
+// it where it is missing. A link on the way is followed up to where one of the
+// folders begins, and not in it, by whatever way it was reached.
+func openTarget(dir string, folders []string) (int, string, error) {
+	at, err := unix.Open("/", folderPath|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, dir, err
+		return -1, dir, pathError("open", "/", err)
 	}
-	for part := range strings.SplitSeq(strings.TrimPrefix(strings.TrimPrefix(dir, project), "/"), "/") {
+	for part := range strings.SplitSeq(dir, "/") {
 		if part == "" {
 			continue
 		}
-		if err := unix.Mkdirat(top, part, 0o755); err != nil && err != unix.EEXIST {
-			unix.Close(top)
-			return -1, dir, pathError("mkdirat", dir, err)
-		}
-		next, err := openBeneath(top, part, folderPath)
-		unix.Close(top)
+		here, err := os.Readlink(procName(at))
 		if err != nil {
-			if err == unix.ELOOP || err == unix.ENOTDIR {
+			unix.Close(at)
+			return -1, dir, err
+		}
+		inside := slices.ContainsFunc(folders, func(f string) bool {
+			return here == f || strings.HasPrefix(here, strings.TrimSuffix(f, "/")+"/")
+		})
+		next, err := openPart(at, part, inside)
+		if err == unix.ENOENT {
+			if err = unix.Mkdirat(at, part, 0o755); err == nil || err == unix.EEXIST {
+				next, err = openPart(at, part, inside)
+			}
+		}
+		unix.Close(at)
+		if err != nil {
+			if inside && (err == unix.ELOOP || err == unix.ENOTDIR) {
 				err = errors.New("a symbolic link or a file is on the way, which is not followed")
 			}
 			return -1, dir, pathError("open", dir, err)
 		}
-		top = next
+		at = next
 	}
-	return top, dir, nil
+	return at, dir, nil
+}
+
+func openPart(at int, part string, inside bool) (int, error) {
+	if inside {
+		return openBeneath(at, part, folderPath)
+	}
+	return unix.Openat(at, part, folderPath|unix.O_CLOEXEC, 0)
 }
 
 type copier struct {
 	out     *Out
 	from    string
+	git     bool // from says itself that it is a git folder
 	journal *journal
 	top     int // the folder on the host that gets it
 	topName string
@@ -223,6 +233,11 @@ func (c *copier) tree(src int, st *unix.Stat_t, to string) {
 			c.fail(f.rel, err)
 		}
 		slices.Sort(names)
+		if !c.git && c.isGitFolder(dir, names, path.Join(to, f.rel)) {
+			c.skip(f.rel, "git takes it for a repository, which makes the host run code later: name it itself, as a path that ends with .git")
+			unix.Close(dir)
+			continue
+		}
 		for _, n := range names {
 			rel := path.Join(f.rel, n)
 			in, there, err := lstatAt(dir, n)
@@ -250,6 +265,18 @@ func (c *copier) tree(src int, st *unix.Stat_t, to string) {
 			c.fail(f.rel, err)
 		}
 	}
+}
+
+// isGitFolder says whether a folder of the host would be a repository with the
+// names of one inside.
+func (c *copier) isGitFolder(dir int, names []string, to string) bool {
+	host, err := openBeneath(c.top, to, folderPath)
+	if err != nil {
+		host = -1
+	} else {
+		defer unix.Close(host)
+	}
+	return isGitFolder(dir, names, host)
 }
 
 // entry copies what is no folder.

@@ -165,23 +165,23 @@ func TestCopyOut(t *testing.T) {
 	b.must(err)
 	defer unix.Close(fd)
 
-	out, err := b.store.CopyOut(fd, "/work/dist", filepath.Join(b.host, "dist"), b.host)
+	out, err := b.store.CopyOut(fd, "/work/dist", filepath.Join(b.host, "dist"), []string{b.host})
 	b.must(err)
 	if out.Files != 2 || len(out.Skipped) != 4 || len(out.Failed) != 0 {
 		t.Errorf("%+v", out)
 	}
 	b.want(tree(t, b.host), `"." drwxr-xr-x`, `"dist" drwxr-xr-x`, `"dist/a" -rwxr-xr-x "a"`, `"dist/in" Lrwxrwxrwx -> a`)
 	for _, leak := range []string{"/work/leak", "/work/leak/key", "/work/leak2", "/work/leak2/key", "/work/../../" + victim, "/none"} {
-		if _, err := b.store.CopyOut(fd, leak, filepath.Join(b.host, "leak"), b.host); err == nil || !strings.Contains(err.Error(), layer.ErrAbsent.Error()) {
+		if _, err := b.store.CopyOut(fd, leak, filepath.Join(b.host, "leak"), []string{b.host}); err == nil || !strings.Contains(err.Error(), layer.ErrAbsent.Error()) {
 			t.Errorf("%s: %v", leak, err)
 		}
 	}
 	// A link of the host is in the way, at the end and before it.
 	b.must(os.Symlink(victim, filepath.Join(b.host, "way")))
-	if out, err := b.store.CopyOut(fd, "/work/dist", filepath.Join(b.host, "way"), b.host); err != nil || len(out.Failed) == 0 || out.Files != 0 {
+	if out, err := b.store.CopyOut(fd, "/work/dist", filepath.Join(b.host, "way"), []string{b.host}); err != nil || len(out.Failed) == 0 || out.Files != 0 {
 		t.Errorf("to a link: %+v, %v", out, err)
 	}
-	if _, err := b.store.CopyOut(fd, "/work/dist/a", filepath.Join(b.host, "way", "key"), b.host); err == nil {
+	if _, err := b.store.CopyOut(fd, "/work/dist/a", filepath.Join(b.host, "way", "key"), []string{b.host}); err == nil {
 		t.Error("through a link: no error")
 	}
 	b.want(tree(t, victim), `"." drwxr-xr-x`, `"key" -rw-r--r-- "secret"`)

@@ -25,6 +25,7 @@ type at struct {
 	rel   string
 	below below
 	whole string
+	git   string // the folder around it that git takes for a repository, or ""
 }
 
 type below uint8
@@ -110,6 +111,9 @@ func (s *scan) folder(f at) ([]at, error) {
 			f.whole = f.rel
 		}
 	}
+	if f.git == "" && isGitFolder(dir, names, host) {
+		f.git = f.rel
+	}
 	var folders []at
 	for _, name := range names {
 		next, err := s.entry(dir, host, name, f)
@@ -150,6 +154,12 @@ func (s *scan) item(rel, whole string) Item {
 // folder. Host is the host's folder, or -1.
 func (s *scan) entry(dir, host int, name string, f at) (*at, error) {
 	it := s.item(path.Join(f.rel, name), f.whole)
+	if s.out.room += itemRoom + len(it.Path) + len(it.Host) + len(it.rel); s.out.room > mostRoom {
+		return nil, errTooMuch
+	}
+	if it.Guarded == "" {
+		it.Guarded = f.git
+	}
 	var err error
 	if it.st, it.there, err = lstatAt(dir, name); err != nil || !it.there {
 		return nil, err
@@ -181,6 +191,7 @@ func (s *scan) entry(dir, host int, name string, f at) (*at, error) {
 		}
 	case unix.S_IFLNK:
 		it.Type = typeLink
+		s.leads(dir, name, &it)
 		if it.there && sameLink(dir, host, name, &it) {
 			it.Kind = same
 		}
@@ -217,7 +228,12 @@ func (s *scan) whiteout(dir, host int, name string, it Item) error {
 
 func (s *scan) subfolder(dir, host int, name string, f at, it Item) (*at, error) {
 	it.Type = typeFolder
-	next := at{rel: it.rel, whole: f.whole}
+	next := at{rel: it.rel, whole: f.whole, git: f.git}
+	if len(it.rel) > deepest {
+		it.Skip = "too deep"
+		s.add(dir, host, name, it)
+		return nil, nil
+	}
 	switch {
 	case it.there && isFolder(&it.host):
 		next.below = f.below
@@ -257,6 +273,9 @@ func (s *scan) deletedIn(host int, f at, kept []string) error {
 			continue
 		}
 		it := s.item(path.Join(f.rel, n), f.whole)
+		if it.Guarded == "" {
+			it.Guarded = f.git
+		}
 		it.Kind = sandbox.Deleted
 		if it.host, it.there, err = lstatAt(host, n); err != nil || !it.there {
 			continue

@@ -15,7 +15,7 @@ import (
 type applyCommand struct {
 	Yes     bool `name:"yes" short:"y" help:"Do not ask. What makes the host run code later, and what changed on the host too, is left in the layer."`
 	DryRun  bool `name:"dry-run" short:"n" help:"Show what would be copied, and copy nothing."`
-	Guarded bool `name:"guarded" help:"Copy what makes the host run code later, such as .git and .envrc, without asking for each."`
+	Guarded bool `name:"guarded" help:"Copy what makes the host run code later, such as .git and .envrc, and links that lead out of the folder, without asking for each."`
 	Force   bool `name:"force" short:"f" help:"Copy over what changed on the host since, without asking for each."`
 
 	Words []string `arg:"" optional:"" help:"The layer, and paths: only what is in them."`
@@ -174,6 +174,8 @@ func (a *applying) reason(it *layer.Item) string {
 		return it.Skip
 	case it.Guarded != "" && !a.guarded:
 		return "it makes the host run code later"
+	case it.LeadsOut && !a.guarded:
+		return "a link that leads out of the folder, to " + it.Link
 	case it.Conflict != "" && !a.force:
 		return it.Conflict
 	}
@@ -201,6 +203,9 @@ func (a *applying) name() string {
 // itemLine is a change with what stands against copying it.
 func itemLine(s style, it *layer.Item) string {
 	line := changeLine(s, it.Kind, it.Path, it.Size, it.Type == "folder")
+	if it.Link != "" {
+		line += s.dim(" -> ") + printable(it.Link)
+	}
 	switch {
 	case it.Skip != "":
 		line += s.dim("  (not copied: " + visible(it.Skip) + ")")
@@ -209,6 +214,8 @@ func itemLine(s style, it *layer.Item) string {
 	}
 	if it.Guarded != "" {
 		line += s.yellow("  (guarded: makes the host run code later)")
+	} else if it.LeadsOut {
+		line += s.yellow("  (leads out of the folder)")
 	}
 	return line
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // asking is where a question is put: stderr where that is a terminal, else the
@@ -25,6 +27,9 @@ func asking() *os.File {
 // answer that changes nothing is 'n', and for everything that is no answer.
 func ask(f *os.File, question, letters string) byte {
 	f.WriteString(styleOf(f).bold("sbx:") + " " + visible(question) + " ")
+	// What was typed before the question stands is no answer to it: it was
+	// meant for CMD, which may have asked for a "y" and left it unread.
+	_ = unix.IoctlSetInt(int(os.Stdin.Fd()), unix.TCFLSH, unix.TCIFLUSH)
 	var line [256]byte
 	n, err := os.Stdin.Read(line[:])
 	if err != nil || n == 0 { // the end of the input is the end of the questions
@@ -39,4 +44,16 @@ func ask(f *os.File, question, letters string) byte {
 		return answer[0]
 	}
 	return 'n'
+}
+
+// plainScreen undoes what CMD may have told the terminal, so that what is shown
+// next is seen: hidden letters, a scroll region of one line in which a list runs
+// away below one that CMD has printed, the other screen, other letters. The
+// sequences are those of ECMA-48 and of DEC's terminals, which Linux' console,
+// xterm and the like obey; the cursor goes to the last line.
+func plainScreen(f *os.File) {
+	if term := os.Getenv("TERM"); term == "" || term == "dumb" {
+		return
+	}
+	f.WriteString("\x1b[?1049l\x1b[r\x1b[?6l\x1b[4l\x1b[?7h\x1b[?69l\x1b[0m\x1b(B\x0f\x1b[?25h\x1b[999;1H\r\n")
 }

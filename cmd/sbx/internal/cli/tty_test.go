@@ -383,3 +383,19 @@ func processesWith(text string) []string {
 	}
 	return out
 }
+
+// TestReviewAsksAnew takes nothing for an answer that was typed before the
+// question: CMD may have asked for a "y" itself and left it unread.
+func TestReviewAsksAnew(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	s := open(t, "sh", "-c", "sbx run --review -- sh -c 'echo x >f; echo Sure?; sleep 1' | cat")
+	s.await("Sure?")
+	s.typed("y\n")
+	s.await("[N]o")
+	time.Sleep(100 * time.Millisecond)
+	s.typed("n\n")
+	s.await("nothing is copied")
+	if _, err := os.Stat(s.cmd.Dir + "/f"); err == nil {
+		t.Error("what was typed before answered the question")
+	}
+}

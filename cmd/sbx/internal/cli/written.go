@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,9 @@ type written struct {
 	root   int  // a descriptor of CMD's root, -1 where there is none
 	space  int  // one of its mount namespace, which keeps the root together
 	dir    string
+	// folders of the host in which CMD, of this run or an earlier one, may have
+	// made the links: the project's, and those that are shown for writing.
+	folders []string
 }
 
 // outPath is one --out: a path inside and one on the host.
@@ -152,6 +156,15 @@ func (w *written) begin(cmd *sandbox.Cmd) error {
 		return err
 	}
 	w.dir = plan.Dir()
+	w.folders = []string{feat.Dir}
+	for _, s := range plan.Shown {
+		if s.Kind != sandbox.BindRW && s.Kind != sandbox.Overlay || s.Source == "" {
+			continue
+		}
+		if real, err := filepath.EvalSymlinks(s.Source); err == nil {
+			w.folders = append(w.folders, real)
+		}
+	}
 	cmd.Features = feat
 	if w.layer != nil {
 		err := w.layer.Begin(plan, feat.Dir, cmd.Spec.Args)
@@ -225,6 +238,7 @@ func (w *written) reviewAll() error {
 	if tty == nil { // the terminal went away while CMD ran
 		return &outError{"--review: the terminal is gone: nothing is copied"}
 	}
+	plainScreen(tty)
 	a := applying{layer: w.layer, changes: changes}
 	_, err = a.interactive(tty)
 	return err
@@ -238,8 +252,7 @@ func (w *written) copyOut(o outPath) error {
 	if !path.IsAbs(from) {
 		from = path.Join(w.dir, from)
 	}
-	project, _ := unix.Getwd()
-	out, err := w.store.CopyOut(w.root, path.Clean(from), o.to, project)
+	out, err := w.store.CopyOut(w.root, path.Clean(from), o.to, w.folders)
 	if errors.Is(err, layer.ErrAbsent) {
 		say("--out " + o.flag + ": " + from + " is not there, nothing is copied")
 		return nil
