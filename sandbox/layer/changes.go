@@ -110,7 +110,8 @@ func (l *Layer) Size() int64 {
 	return n
 }
 
-// walkFiles calls f for all in a folder that is no folder and no whiteout.
+// walkFiles calls f for all in a folder that is no folder and no whiteout, but
+// for what lies deeper than is compared.
 func walkFiles(dir string, f func(*unix.Stat_t)) error {
 	top, err := openTop(dir)
 	if err != nil {
@@ -134,7 +135,9 @@ func walkFiles(dir string, f func(*unix.Stat_t)) error {
 			switch {
 			case err != nil || !there:
 			case isFolder(&st):
-				list = append(list, path.Join(rel, n))
+				if len(rel)+len(n) <= deepest { // else each open would go all the way again
+					list = append(list, path.Join(rel, n))
+				}
 			case kindOf(&st) == unix.S_IFCHR && st.Rdev == 0:
 			default:
 				f(&st)
