@@ -139,6 +139,7 @@ type applying struct {
 	changes        *layer.Changes
 	paths          []string // only what is in them; none means all
 	guarded, force bool
+	afterRun       bool // CMD had the terminal until now
 }
 
 // within says whether an item lies in one of the paths, as CMD sees it or on
@@ -224,6 +225,9 @@ func itemLine(s style, it *layer.Item) string {
 func (a *applying) interactive(tty *os.File) (*layer.Report, error) {
 	list := a.items()
 	a.show(tty, list)
+	if a.afterRun {
+		forgetTyped()
+	}
 	one, copied := false, 0
 	plain := 0
 	for _, it := range list {

@@ -27,9 +27,6 @@ func asking() *os.File {
 // answer that changes nothing is 'n', and for everything that is no answer.
 func ask(f *os.File, question, letters string) byte {
 	f.WriteString(styleOf(f).bold("sbx:") + " " + visible(question) + " ")
-	// What was typed before the question stands is no answer to it: it was
-	// meant for CMD, which may have asked for a "y" and left it unread.
-	_ = unix.IoctlSetInt(int(os.Stdin.Fd()), unix.TCFLSH, unix.TCIFLUSH)
 	var line [256]byte
 	n, err := os.Stdin.Read(line[:])
 	if err != nil || n == 0 { // the end of the input is the end of the questions
@@ -57,3 +54,7 @@ func plainScreen(f *os.File) {
 	}
 	f.WriteString("\x1b[?1049l\x1b[r\x1b[?6l\x1b[4l\x1b[?7h\x1b[?69l\x1b[0m\x1b(B\x0f\x1b[?25h\x1b[999;1H\r\n")
 }
+
+// forgetTyped drops what was typed while CMD ran. It is no answer to a question
+// that nobody has seen yet: CMD may have asked for a "y" and left it unread.
+func forgetTyped() { _ = unix.IoctlSetInt(int(os.Stdin.Fd()), unix.TCFLSH, unix.TCIFLUSH) }

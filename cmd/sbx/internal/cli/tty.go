@@ -124,6 +124,8 @@ type terminal struct {
 	woken         sync.Once
 	awake         atomic.Bool // the keys go to CMD, and in is known
 	copied        chan struct{}
+	enough        *os.File      // an eventfd that ends typed; nil where there is none
+	heard         chan struct{} // closed when typed has ended
 }
 
 // terminalFor makes the terminal of a CMD: a pty in place of each of the
@@ -226,6 +228,9 @@ func (t *terminal) wake() {
 				t.in = t.outer
 			}
 		}
+		if fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC); err == nil {
+			t.enough, t.heard = os.NewFile(uintptr(fd), "eventfd"), make(chan struct{})
+		}
 		t.awake.Store(true)
 		t.raw()
 		go t.typed()
@@ -310,17 +315,26 @@ func (l *lineEnds) undo(text []byte, last bool) []byte {
 }
 
 // typed copies what the user types. It reads only in the foreground, where the
-// kernel does not stop sbx for it.
+// kernel does not stop sbx for it. It ends with CMD: what is typed afterwards
+// answers a question of sbx, or is the shell's.
 func (t *terminal) typed() {
+	enough := int32(-1) // poll(2) passes it over
+	if t.enough != nil {
+		enough = int32(t.enough.Fd())
+		defer close(t.heard)
+	}
 	defer t.restoreOnPanic()
 	buf := make([]byte, 4096)
 	last := byte('\n')
 	in := int(t.in.Fd())
 	keys := isTerminal(t.in)
 	for {
-		poll := []unix.PollFd{{Fd: int32(in), Events: unix.POLLIN}}
+		poll := []unix.PollFd{{Fd: int32(in), Events: unix.POLLIN}, {Fd: enough, Events: unix.POLLIN}}
 		if _, err := unix.Poll(poll, -1); err == unix.EINTR {
 			continue
+		}
+		if poll[1].Revents != 0 {
+			return
 		}
 		if keys && !inForeground(in) {
 			time.Sleep(50 * time.Millisecond)
@@ -399,6 +413,14 @@ func (t *terminal) close() {
 		t.slave.Close()
 	}
 	t.master.Close()
+	if t.awake.Load() && t.enough != nil {
+		_, _ = unix.Write(int(t.enough.Fd()), []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		select {
+		case <-t.heard:
+			t.enough.Close()
+		case <-time.After(200 * time.Millisecond): // a terminal that takes nothing
+		}
+	}
 }
 
 // restoreOnPanic is deferred in every goroutine that runs while the terminal is

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -397,5 +398,42 @@ func TestReviewAsksAnew(t *testing.T) {
 	s.await("nothing is copied")
 	if _, err := os.Stat(s.cmd.Dir + "/f"); err == nil {
 		t.Error("what was typed before answered the question")
+	}
+}
+
+// TestReview answers the questions at the end of a run, each when it stands.
+func TestReview(t *testing.T) {
+	need(t, "overlay")
+	state := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", state)
+	const plan = `set -e; cd "$(mktemp -d)"; mkdir proj; cd proj; echo 1 >file; pwd; sbx run %s --review -- sh -c '%s'; echo; echo "file $(cat file)," *; cd /; echo all done`
+	for _, c := range []struct {
+		flags, does string
+		answers     []string // "question|answer"
+		after       string
+	}{
+		{"", "echo 2 >file; touch new", []string{"2 changes in the layer of this run:|", "files? [y]es|n"}, "file 1, file"},
+		{
+			"-T", "echo 2 >file; touch new; touch other",
+			[]string{"files? [y]es|s", "Copy the changed|y", "Copy the new|y", "Copy the new|n"}, "file 2, file new",
+		},
+		{"-T", "rm file; echo d >x; echo e >file", []string{"files? [y]es|y"}, "file e, file x"},
+		{"--out dist", "mkdir dist; echo d >dist/x; echo 3 >file", []string{"sbx: --out: 1 file|", "files? [y]es|y"}, "file 3, dist file"},
+		{"", "ln -s ../../root/.bashrc log; touch ok", []string{"log -> ../../root/.bashrc|", "Copy 1 change|y", "a link that leads out|n"}, "file 1, file ok"},
+	} {
+		s := open(t, "sh", "-c", fmt.Sprintf(plan, c.flags, c.does))
+		for _, a := range c.answers {
+			question, answer, _ := strings.Cut(a, "|")
+			s.await(question)
+			if answer != "" {
+				s.await("[N]o")
+				s.typed(answer + "\n")
+			}
+		}
+		s.await(c.after + "\r\n")
+		s.await("all done")
+		if names, err := os.ReadDir(state + "/sbx/layers"); err != nil || len(names) > 0 {
+			t.Errorf("%s: of the layer stays %v, %v", c.does, names, err)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"os"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -239,7 +238,7 @@ func (w *written) reviewAll() error {
 		return &outError{"--review: the terminal is gone: nothing is copied"}
 	}
 	plainScreen(tty)
-	a := applying{layer: w.layer, changes: changes}
+	a := applying{layer: w.layer, changes: changes, afterRun: true}
 	_, err = a.interactive(tty)
 	return err
 }
@@ -320,13 +319,20 @@ func hideLayers(s *sandbox.Spec) {
 	if err != nil {
 		return
 	}
-	dir := path.Dir(store.Dir())
+	dir := ""
 	for _, m := range s.Mounts {
-		if m.Source == "" || m.Kind == sandbox.Hide || !strings.HasPrefix(dir, strings.TrimSuffix(m.Source, "/")+"/") {
+		if m.Source == "" || m.Kind == sandbox.Hide {
 			continue
 		}
-		if _, err := os.Lstat(dir); err == nil {
-			s.Mounts = append(s.Mounts, sandbox.Mount{Kind: sandbox.Hide, Target: path.Join(m.Target, strings.TrimPrefix(dir, m.Source))})
+		if dir == "" {
+			if dir, err = filepath.EvalSymlinks(path.Dir(store.Dir())); err != nil {
+				return // nothing is kept
+			}
+		}
+		// A link may lead to what holds the layers, or from it to them.
+		source, err := filepath.EvalSymlinks(m.Source)
+		if rest, holds := strings.CutPrefix(dir, strings.TrimSuffix(source, "/")+"/"); err == nil && holds {
+			s.Mounts = append(s.Mounts, sandbox.Mount{Kind: sandbox.Hide, Target: path.Join(m.Target, rest)})
 		}
 	}
 }
