@@ -10,6 +10,7 @@ require (
 	github.com/seccomp/libseccomp-golang v0.11.1
 	github.com/syndtr/gocapability v0.0.0-20200815063812-42c35b437635
 	golang.org/x/sys v0.49.0
+	mvdan.cc/sh/v3 v3.14.1
 )
 
-require golang.org/x/tools v0.26.0 // indirect
+require golang.org/x/tools v0.38.0 // indirect

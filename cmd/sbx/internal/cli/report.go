@@ -74,7 +74,7 @@ func (r *reports) write(cmd *sandbox.Cmd, failed error) error {
 	for i, f := range r.files {
 		named := r.name != "" && i == len(r.files)-1
 		if named {
-			errs = append(errs, ours(f, r.name))
+			errs = append(errs, ours(f, "--report", r.name))
 		}
 		_, err := f.Write(append(data, '\n'))
 		errs = append(errs, err, f.Close())
@@ -85,23 +85,23 @@ func (r *reports) write(cmd *sandbox.Cmd, failed error) error {
 // ours makes sure that the report is what its reader will find under its name.
 // A CMD that may write to the folder (--rw) can have put another file there, or
 // have written into this one.
-func ours(f *os.File, name string) error {
+func ours(f *os.File, flag, name string) error {
 	opened, err := f.Stat()
 	if err != nil || !opened.Mode().IsRegular() {
 		return err
 	}
 	if there, err := os.Stat(name); err != nil || !os.SameFile(opened, there) {
-		return &forgedError{name}
+		return &forgedError{flag, name}
 	}
 	return f.Truncate(0)
 }
 
 // forgedError is a report that CMD has put something else in place of: the exit
 // code is not CMD's then, since nothing that is read there can be believed.
-type forgedError struct{ name string }
+type forgedError struct{ flag, name string }
 
 func (e *forgedError) Error() string {
-	return "--report: CMD has replaced " + e.name + ": what is there is not the report"
+	return e.flag + ": CMD has replaced " + e.name + ": what is there is not what sbx wrote"
 }
 
 func setupResult(failed error) setupReport {

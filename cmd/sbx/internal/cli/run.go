@@ -22,6 +22,7 @@ type runCommand struct {
 
 	Trace    bool   `name:"trace" common:"" group:"Looking" help:"Print each call that makes the sandbox, with result and microseconds."`
 	Changes  bool   `name:"changes" common:"" group:"Looking" help:"At exit, list what CMD wrote; nothing of it reached your files."`
+	Look     string `name:"look" group:"Looking" placeholder:"FILE" help:"Write what the kernel says of CMD before its first instruction to FILE, as inspect --json does."`
 	Report   string `name:"report" group:"Looking" placeholder:"FILE" help:"Write how CMD ended, and why, to FILE as JSON."`
 	ResultFD string `name:"result-fd" group:"Looking" placeholder:"N" help:"Write the same JSON to the open descriptor N."`
 
@@ -91,9 +92,18 @@ func (r *runCommand) run(c *call) error {
 			return err
 		}
 	}
+	look, err := openLook(r.Look, cmd)
+	if err != nil {
+		return err
+	}
 	err = r.execute(cmd)
 	ran = cmd.Result != nil
 	var forged *forgedError
+	if lerr := look.write(); lerr != nil {
+		say(lerr.Error())
+		errors.As(lerr, &forged)
+		err = errors.Join(err, lerr)
+	}
 	if werr := out.write(cmd, err); werr != nil {
 		say(werr.Error())
 		errors.As(werr, &forged)

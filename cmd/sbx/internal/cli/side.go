@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox"
-	"github.com/sbx-dev/sbx/sandbox/landlock"
 	"github.com/sbx-dev/sbx/sandbox/observe"
 )
 
@@ -68,7 +66,7 @@ func (s *side) run(stdin *replay) {
 		}
 		if v, err := observe.Snapshot(e.Pid); err == nil {
 			s.view = v
-			s.fill(cmd.Plan())
+			fill(v, cmd.Plan(), &cmd.Spec)
 		}
 	}
 	err = cmd.Run()
@@ -77,24 +75,6 @@ func (s *side) run(stdin *replay) {
 	var exit *sandbox.ExitError
 	if !errors.As(err, &exit) {
 		s.err = err
-	}
-}
-
-// fill adds to the look what no file of /proc tells, and the plan does.
-func (s *side) fill(plan *sandbox.Plan) {
-	v := s.view
-	v.Landlock.State = "none"
-	for i := range plan.Calls {
-		if plan.Calls[i].Step == "landlock" && strings.HasPrefix(plan.Text(i), "landlock_restrict_self") {
-			v.Landlock.State, v.Landlock.ABI = "enforced", landlock.ABI()
-		}
-	}
-	v.Hostname = "sandbox"
-	if s.spec.Hostname != "" {
-		v.Hostname = s.spec.Hostname
-	}
-	if plan.Flags&unix.CLONE_NEWUTS == 0 {
-		v.Hostname, _ = os.Hostname()
 	}
 }
 

@@ -21,6 +21,9 @@ type verb struct {
 	help   string         // one line, lower case, no full stop
 	first  bool           // among those that a bare sbx shows
 	hidden bool           // in no list
+	// sibling is the program that carries the verb out, since it links what
+	// would cost every start of sbx; the model then describes it only.
+	sibling string
 	model  func() command // a new, empty model
 }
 
@@ -58,6 +61,8 @@ func verbs() []verb {
 		{name: "explain", help: "print what run would do, call by call; or a page on a step", first: true, model: explainVerb},
 		{name: "compare", help: "run a command without a step and with it, and show the difference", first: true, model: compareVerb},
 		{name: "doctor", help: "try each step on this machine, and say what mends it", first: true, model: doctorVerb},
+		{name: "lesson", help: "the course: learn what each step does, in the terminal", first: true, sibling: "sbx-learn", model: lessonVerb},
+		{name: "classroom", help: "the course and a switchboard in the browser", sibling: "sbx-learn", model: classroomVerb},
 		{name: "inspect", help: "show how a process is isolated", model: inspectVerb},
 		{name: "profile", help: "list the sets of flags for --profile, and show one", model: profileVerb},
 		{name: "changes", help: "list the kept layers, or what one of them holds", model: changesVerb},
@@ -128,6 +133,9 @@ func dispatch(args []string) int {
 	v, ok := lookupVerb(name)
 	if !ok {
 		return conclude("", unknownVerb(name, args[1:]))
+	}
+	if v.sibling != "" && !asksHelp(args[1:]) {
+		return conclude(v.name, execSibling(v, args[1:]))
 	}
 	model := v.model()
 	c, done, err := parse(v, model, args[1:])

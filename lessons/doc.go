@@ -1,0 +1,31 @@
+// Package lessons is the course: one folder a lesson, NN-name, with a README.md
+// that reads well on its own and a lesson.txtar that holds everything else:
+//
+//	title: …             what the list shows
+//	steps: uts           the switches that the lesson is about
+//	minutes: 5           how long it takes
+//	man: namespaces(7)   what to read on
+//	-- task --           what the student is asked to do
+//	-- off --            a line of sbx: the experiment without the step
+//	-- on --             the same with it
+//	-- predict --        a question, then a line "+ …" for the right answer and
+//	                     lines "- …" for wrong ones
+//	-- answer --         the line that the student begins with, which is wrong
+//	-- solution --       a line that is right
+//	-- check --          one fact a line, of the table in fact.go
+//	-- hints --          FACT: text, the first that holds is given
+//	-- files/NAME --     a file of the student's folder
+//	-- probe/NAME --     a program of the checker, for the fact probe
+//
+// A line of sbx is data, not a script: [Parse] takes it apart, and nothing but
+// sbx is ever executed. The checker runs the student's line through the sbx
+// binary as a process of its own and looks at what the kernel says of CMD
+// ([observe.View]), how it ended, and which files are on which side. What CMD
+// prints counts for little, because a program can print anything: where it
+// matters what is possible inside, the checker runs a program of its own with
+// the student's flags.
+//
+// The same file is the exercise, its checker and the project's test: for every
+// lesson the tests prove that the off line and the first answer fail, that a
+// hint is there for them, and that the solution passes.
+package lessons

@@ -1,0 +1,139 @@
+package lessons
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox"
+)
+
+// endFacts ask what ran and how it ended.
+func endFacts() []fact {
+	return []fact{
+		{
+			name: "made", least: 0, most: 0,
+			help: "the sandbox was made and CMD ran",
+			say:  says("the sandbox is made and CMD runs", "no CMD runs"),
+			look: func(o *Observation, _ []string) (found, error) {
+				if o.Result.Verdict == sandbox.VerdictSetup {
+					return is(false, o.Setup.Evidence)
+				}
+				return is(o.Result.Verdict != "", "CMD ended with "+strconv.Itoa(o.Code))
+			},
+		},
+		{
+			name: "refused", args: "STEP ERRNO", least: 1, most: 2,
+			help: "the sandbox could not be made, because of the step, with the errno",
+			say:  says("the kernel refuses {}", "the kernel does not refuse {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				if o.Result.Verdict != sandbox.VerdictSetup {
+					return is(false, "the sandbox was made")
+				}
+				holds := o.Setup.Step == args[0] && (len(args) == 1 || o.Setup.Errno == args[1])
+				return is(holds, o.Setup.Evidence)
+			},
+		},
+		{
+			name: "exit", args: "CODE", least: 1, most: 1,
+			help: "CMD exits with CODE",
+			say:  says("CMD exits with {}", "CMD does not exit with {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				switch o.Result.Verdict {
+				case sandbox.VerdictSetup:
+					return unknown("CMD did not run")
+				case sandbox.VerdictExited:
+					return is(strconv.Itoa(o.Result.Code) == args[0], "CMD exited with "+strconv.Itoa(o.Result.Code))
+				}
+				return is(false, "CMD was ended: "+o.ended())
+			},
+		},
+		{
+			name: "verdict", args: "WORD", least: 1, most: 1,
+			help: "the report's verdict: exited, signaled, timeout, cpu-time, seccomp, output or setup-failed",
+			say:  says("the verdict is {}", "the verdict is not {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				return is(o.Result.Verdict == args[0], "the verdict is "+o.Result.Verdict)
+			},
+		},
+		{
+			name: "ran", args: "WORD…", least: 1, most: -1,
+			help: "the kernel says that CMD's command line is this; its program may have any folder",
+			say:  says("what runs is: {}", "what runs is not: {}"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				got := slices.Clone(o.View.Command)
+				text := "what ran is: " + strings.Join(got, " ")
+				if len(got) > 0 && !strings.Contains(args[0], "/") {
+					got[0] = path.Base(got[0])
+				}
+				return is(slices.Equal(got, args), text)
+			}),
+		},
+		{
+			name: "prints", args: "TEXT…", least: 1, most: -1,
+			help: "TEXT is a line that CMD printed. A program can print anything: with the fact ran only",
+			say:  says("CMD prints the line: {}", "CMD does not print the line: {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				out := strings.TrimSpace(string(o.Stdout))
+				want := strings.Join(args, " ")
+				for line := range strings.Lines(out) {
+					if strings.Join(strings.Fields(line), " ") == want {
+						return is(true, "CMD printed: "+want)
+					}
+				}
+				if out == "" {
+					return is(false, "CMD printed nothing")
+				}
+				return is(false, "CMD printed: "+out)
+			},
+		},
+		{
+			name: "probe", args: "NAME CODE", least: 2, most: 2,
+			help: "the checker's program NAME, run with the student's flags, exits with CODE",
+			say:  says("the checker's own try says {}", "the checker's own try does not say {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				p, ok := o.lesson.probe[args[0]]
+				if !ok {
+					return found{}, fmt.Errorf("there is no probe/%s", args[0])
+				}
+				other, err := o.with(command(p))
+				if err != nil {
+					return found{}, err
+				}
+				if other.Result.Verdict == sandbox.VerdictSetup {
+					return unknown(other.Setup.Evidence)
+				}
+				// What a probe finds it says on stdout, for the student.
+				got := strings.TrimSpace(string(other.Stdout))
+				if got == "" {
+					got = "the try ended so: " + other.ended()
+				}
+				return is(strconv.Itoa(other.Result.Code) == args[1], got)
+			},
+		},
+	}
+}
+
+// command is how a probe is executed: by the interpreter that its first line
+// names, which finds the program in an argument.
+func command(text string) []string {
+	if strings.HasPrefix(text, "#!/usr/bin/perl") {
+		return []string{"perl", "-e", text}
+	}
+	return []string{"sh", "-c", text}
+}
+
+// ended is how CMD ended, in a few words.
+func (o *Observation) ended() string {
+	switch o.Result.Verdict {
+	case sandbox.VerdictExited:
+		return "exit " + strconv.Itoa(o.Result.Code)
+	case sandbox.VerdictSignaled:
+		return unix.SignalName(o.Result.Signal)
+	}
+	return o.Result.Verdict
+}

@@ -1,0 +1,126 @@
+package lessons
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sbx-dev/sbx/sandbox"
+)
+
+// privilegeFacts ask what CMD may do.
+func privilegeFacts() []fact {
+	return []fact{
+		{
+			name: "cap", args: "CAP_NAME", least: 1, most: 1,
+			help: "the capability is in CMD's effective set",
+			say:  says("CMD holds {}", "CMD does not hold {}"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				return is(slices.Contains(o.View.Capabilities.Effective, args[0]), capText(o))
+			}),
+		},
+		{
+			name: "nocaps", least: 0, most: 0,
+			help: "CMD's effective and bounding sets are empty",
+			say:  says("CMD holds no capability, and can gain none", "CMD holds capabilities"),
+			look: seen(func(o *Observation, _ []string) (found, error) {
+				c := o.View.Capabilities
+				return is(len(c.Effective)+len(c.Permitted)+len(c.Bounding) == 0, capText(o))
+			}),
+		},
+		{
+			name: "nnp", least: 0, most: 0,
+			help: "no_new_privs is set",
+			say:  says("no_new_privs is 1", "no_new_privs is 0"),
+			look: seen(func(o *Observation, _ []string) (found, error) {
+				n := "0"
+				if o.View.NoNewPrivileges {
+					n = "1"
+				}
+				return is(o.View.NoNewPrivileges, "no_new_privs is "+n)
+			}),
+		},
+		{
+			name: "filtered", least: 0, most: 0,
+			help: "CMD runs behind a seccomp filter",
+			say:  says("CMD runs behind a seccomp filter", "CMD runs without a seccomp filter"),
+			look: seen(func(o *Observation, _ []string) (found, error) {
+				return is(o.View.Seccomp.Mode == "filter", "seccomp is "+o.View.Seccomp.Mode)
+			}),
+		},
+		{
+			name: "rlimit", args: "NAME VALUE", least: 2, most: 2,
+			help: "the soft limit, such as nproc, is at most VALUE",
+			say:  says("the limit {} holds", "the limit {} does not hold"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				want, err := strconv.ParseUint(args[1], 10, 64)
+				if err != nil {
+					return found{}, err
+				}
+				for _, l := range o.View.Rlimits {
+					if strings.EqualFold(strings.TrimPrefix(l.Name, "RLIMIT_"), args[0]) {
+						return is(uint64(l.Soft) <= want, args[0]+" is "+l.Soft.String())
+					}
+				}
+				return unknown("the kernel does not show the limit " + args[0])
+			}),
+		},
+		{
+			name: "step", args: "NAME", least: 1, most: 1,
+			help: "the step is on",
+			say:  says("the step {} is on", "the step {} is off"),
+			look: func(o *Observation, args []string) (found, error) {
+				if o.Result.Verdict == "" || o.Result.Verdict == sandbox.VerdictSetup {
+					return unknown("no sandbox was made")
+				}
+				off := "none"
+				if len(o.Result.Skipped) > 0 {
+					off = strings.Join(o.Result.Skipped, ", ")
+				}
+				return is(!slices.Contains(o.Result.Skipped, args[0]), "steps that are off: "+off)
+			},
+		},
+		{
+			name: "flag", args: "WORD", least: 1, most: 1,
+			help: "the line has this flag",
+			say:  says("the line has {}", "the line does not have {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				has := slices.ContainsFunc(o.Line.Flags, func(f string) bool {
+					return f == args[0] || strings.HasPrefix(f, args[0]+"=")
+				})
+				return is(has, "the flags are "+strings.Join(o.Line.Flags, " "))
+			},
+		},
+		{
+			name: "named", least: 0, most: 0,
+			help: "the answer is the step that is secretly off",
+			say:  says("it is the step that is off", "it is not the step that is off"),
+			look: func(o *Observation, _ []string) (found, error) {
+				return is(o.answer == o.secret, quoted(o.answer)+" is on in this box")
+			},
+		},
+		{
+			name: "answered", args: "WORD", least: 1, most: 1,
+			help: "the answer is this word; for hints of a lesson with secrets",
+			say:  says("the answer is {}", "the answer is not {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				return is(o.answer == args[0], "the answer is "+quoted(o.answer))
+			},
+		},
+	}
+}
+
+func capText(o *Observation) string {
+	n := len(o.View.Capabilities.Effective)
+	switch {
+	case n == 0 && len(o.View.Capabilities.Bounding) == 0:
+		return "CMD holds no capability"
+	case n == 0:
+		return "CMD holds none, but can gain " + strconv.Itoa(len(o.View.Capabilities.Bounding))
+	case n > 5:
+		return "CMD holds " + strconv.Itoa(n) + " capabilities"
+	}
+	return "CMD holds " + strings.Join(o.View.Capabilities.Effective, ", ")
+}
+
+func quoted(s string) string { return "“" + s + "”" }

@@ -1,0 +1,186 @@
+package lessons
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/observe"
+)
+
+// Runner runs lines through the sbx binary.
+type Runner struct {
+	Sbx string // path of the executable
+	Dir string // the student's folder; every line begins there
+	// Timeout ends a line that gives none itself; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// Before are flags that stand before the student's, which win over them.
+	Before []string
+	// After are flags that stand behind the student's and win over them: what
+	// a server clamps.
+	After []string
+}
+
+// DefaultTimeout is how long a line may run.
+const DefaultTimeout = 20 * time.Second
+
+// maxOutput is how much of what a line writes is kept, in bytes of each of
+// stdout and stderr.
+const maxOutput = 256 << 10
+
+// Observation is what is known of one run. It holds facts: what the kernel and
+// sbx said. Stdout and Stderr alone are CMD's word.
+type Observation struct {
+	Line   Line
+	Code   int            // sbx's exit code
+	Result sandbox.Result // of --report; only Verdict and Code where no CMD ran
+	Setup  SetupError     // why no CMD ran; zero where one did
+	View   *observe.View  // CMD before its first instruction; nil where it was not seen
+	Stdout []byte         // at most 256 KiB
+	Stderr []byte         // the same, what sbx itself said included
+
+	runner *Runner
+	lesson *Lesson
+	ctx    context.Context
+	answer string // of a lesson with secrets: the word that was given
+	secret string // and the right one
+}
+
+// SetupError is a sandbox that was not made.
+type SetupError struct {
+	Step     string `json:"step"`
+	Call     string `json:"call"`
+	Errno    string `json:"errno"`
+	Evidence string `json:"evidence"`
+	Hint     string `json:"hint"`
+}
+
+// Prepare writes the lesson's files into the student's folder. Those that are
+// there stay as they are, unless anew asks for the first state: then
+// everything else in the folder goes.
+func (r *Runner) Prepare(l *Lesson, anew bool) error {
+	if anew {
+		if err := removeAll(r.Dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return err
+	}
+	for name, text := range l.Files {
+		at := filepath.Join(r.Dir, filepath.FromSlash(name))
+		if _, err := os.Lstat(at); err == nil {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o644)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o755
+		}
+		if err := os.WriteFile(at, []byte(text), mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeAll removes a folder, upper layers included: overlay leaves a folder of
+// mode 0 in them, which its owner must open before it can be emptied.
+func removeAll(dir string) error {
+	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			if info, err := d.Info(); err == nil && info.Mode().Perm()&0o700 != 0o700 {
+				_ = os.Chmod(p, 0o700) //nolint:gosec // a folder of the caller's own that is removed next
+			}
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
+}
+
+// Run runs a line and gathers what can be known of it. An error means that sbx
+// itself could not be run; a line that fails is an Observation.
+func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
+	tmp, err := os.MkdirTemp("", "sbx-lesson-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp)
+	report, look := filepath.Join(tmp, "report"), filepath.Join(tmp, "look")
+	timeout := r.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	args := []string{"run", "--report", report, "--look", look, "--changes", "--timeout", timeout.String()}
+	args = slices.Concat(args, r.Before, line.Flags, r.After, []string{"--"}, line.CMD)
+	// A line's own --timeout may be longer than what it is waited for.
+	ctx, cancel := context.WithTimeout(ctx, 2*timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, r.Sbx, args...)
+	cmd.Dir = r.Dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGKILL) } // the sandbox goes with sbx
+	cmd.WaitDelay = time.Second
+	o := &Observation{Line: line, runner: r, ctx: ctx}
+	var stdout, stderr limited
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	o.Stdout, o.Stderr, o.Code = stdout.Bytes(), stderr.Bytes(), cmd.ProcessState.ExitCode()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, err
+	}
+	if err := readJSON(report, &o.Result); err != nil {
+		if o.Code == 125 { // wrong usage: there is no report
+			o.Result.Verdict, o.Result.Code = sandbox.VerdictSetup, o.Code
+			o.Setup.Evidence = strings.TrimSpace(string(o.Stderr))
+			return o, nil
+		}
+		return nil, fmt.Errorf("sbx left no report: %w: %s", err, o.Stderr)
+	}
+	if o.Result.Verdict == sandbox.VerdictSetup {
+		return o, readJSON(report, &o.Setup)
+	}
+	var view observe.View
+	switch err := readJSON(look, &view); {
+	case err == nil:
+		o.View = &view
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	return o, nil
+}
+
+// with runs a program of the checker with the flags of the line.
+func (o *Observation) with(cmd []string) (*Observation, error) {
+	return o.runner.Run(o.ctx, Line{Flags: o.Line.Flags, CMD: cmd})
+}
+
+func readJSON(name string, to any) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, to)
+}
+
+// limited keeps the first bytes of what is written and drops the rest.
+type limited struct{ bytes.Buffer }
+
+func (l *limited) Write(b []byte) (int, error) {
+	l.Buffer.Write(b[:min(len(b), maxOutput-l.Len())])
+	return len(b), nil
+}
