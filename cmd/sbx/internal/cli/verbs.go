@@ -18,13 +18,13 @@ import (
 // all of them than the kernel takes for a network namespace.
 type verb struct {
 	name   string
-	help   string         // one line, lower case, no full stop
-	first  bool           // among those that a bare sbx shows
-	hidden bool           // in no list
+	help   string // one line, lower case, no full stop
+	first  bool   // among those that a bare sbx shows
+	hidden bool   // in no list
 	// sibling is the program that carries the verb out, since it links what
 	// would cost every start of sbx; the model then describes it only.
 	sibling string
-	model  func() command // a new, empty model
+	model   func() command // a new, empty model
 }
 
 // command is the model of a verb: a pointer to a struct with kong's tags, and
