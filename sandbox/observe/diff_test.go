@@ -45,7 +45,7 @@ func hostView() *View {
 		if kind == "pid_for_children" {
 			inode--
 		}
-		v.Namespaces = append(v.Namespaces, Namespace{kind, inode, true})
+		v.Namespaces = append(v.Namespaces, Namespace{Kind: kind, Inode: inode, Shared: true})
 	}
 	for pid := 1; pid <= 142; pid++ {
 		v.Processes = append(v.Processes, Process{PID: pid, Comm: "daemon"})

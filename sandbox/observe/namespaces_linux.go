@@ -15,8 +15,7 @@ import (
 // between unshare(2) and the next exec or fork.
 var namespaceKinds = [...]string{"user", "mnt", "pid", "pid_for_children", "uts", "ipc", "net", "cgroup", "time"}
 
-// namespaces reads the namespaces and compares each with the observer's. The
-// links are read, not opened, so nothing is kept alive.
+// namespaces reads the namespaces and compares each with the observer's.
 func (l *look) namespaces() {
 	v := l.view
 	self, err := openat(unix.AT_FDCWD, "/proc/self/ns", unix.O_PATH|unix.O_DIRECTORY)
@@ -34,7 +33,11 @@ func (l *look) namespaces() {
 		if self >= 0 {
 			own, _ = namespaceInode(self, kind, "/proc/self/ns")
 		}
-		v.Namespaces = append(v.Namespaces, Namespace{Kind: kind, Inode: inode, Shared: own == inode})
+		n := Namespace{Kind: kind, Inode: inode, Shared: own == inode}
+		if kind != "pid_for_children" {
+			n.Owner, n.Parents = relatives(l.fd, kind)
+		}
+		v.Namespaces = append(v.Namespaces, n)
 	}
 	if uts, ok := v.Namespace("uts"); ok && uts.Shared {
 		var name unix.Utsname
@@ -49,6 +52,45 @@ func (l *look) namespaces() {
 			reason: "the name of another UTS namespace can only be asked for inside it",
 		})
 	}
+}
+
+// relatives asks the kernel who owns a namespace and which are around it
+// (ioctl_ns(2)). The namespace is held open only while it is asked. What the
+// observer may not see is left out, since it is not part of its world.
+func relatives(dir int, kind string) (owner uint64, parents []uint64) {
+	fd, err := openat(dir, "ns/"+kind, unix.O_RDONLY)
+	if err != nil {
+		return 0, nil
+	}
+	owner, above := relative(fd, unix.NS_GET_USERNS)
+	if above >= 0 {
+		unix.Close(above)
+	}
+	for kind == "user" || kind == "pid" {
+		inode, above := relative(fd, unix.NS_GET_PARENT)
+		unix.Close(fd)
+		if fd = above; fd < 0 {
+			return owner, parents
+		}
+		parents = append(parents, inode)
+	}
+	unix.Close(fd)
+	return owner, parents
+}
+
+// relative returns the inode of a namespace beside the one that is open, and an
+// open descriptor of it; 0 and -1 where there is none to be seen (EPERM).
+func relative(fd int, request uint) (uint64, int) {
+	other, err := unix.IoctlRetInt(fd, request)
+	if err != nil {
+		return 0, -1
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(other, &st); err != nil {
+		unix.Close(other)
+		return 0, -1
+	}
+	return st.Ino, other
 }
 
 // namespaceInode reads a link such as "uts:[4026531838]".

@@ -63,7 +63,7 @@ func list(names []string) string {
 }
 
 // count writes a number with its noun: "no mount", "1 mount", "2 mounts". The
-// plural adds an s, es after s, and ies for y.
+// plural adds an s, es after ss, and ies for y after a consonant.
 func count(n int, noun string) string {
 	switch n {
 	case 0:
@@ -74,7 +74,7 @@ func count(n int, noun string) string {
 	switch {
 	case strings.HasSuffix(noun, "ss"):
 		noun += "es"
-	case strings.HasSuffix(noun, "y"):
+	case strings.HasSuffix(noun, "y") && !strings.HasSuffix(noun, "ay"): // capability, but overlay
 		noun = noun[:len(noun)-1] + "ies"
 	default:
 		noun += "s"

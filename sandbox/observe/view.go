@@ -81,6 +81,13 @@ type Namespace struct {
 	// Shared says that the observer was in the same namespace. Inodes differ
 	// between any two sandboxes; this is what tells isolated from not.
 	Shared bool `json:"shared"`
+	// Owner is the user namespace whose capabilities count for this one
+	// (ioctl_ns(2), NS_GET_USERNS); of a user namespace it is its parent. It is
+	// 0 where the kernel does not tell the observer.
+	Owner uint64 `json:"owner,omitempty"`
+	// Parents are the namespaces around a user or PID namespace, the nearest
+	// first, as far as the observer may see them (NS_GET_PARENT).
+	Parents []uint64 `json:"parents,omitempty"`
 }
 
 // TimeOffset is how far a clock of a time namespace is set apart from the

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,16 @@ import (
 
 // inspectCommand is the model of sbx inspect.
 type inspectCommand struct {
-	JSON bool `name:"json" help:"Print JSON. It holds the values of the environment, secrets included."`
+	JSON bool   `name:"json" help:"Print JSON. It holds the values of the environment, secrets included."`
+	Tree bool   `name:"tree" help:"Draw the isolation boxes around the process as a tree."`
+	SVG  string `name:"svg" placeholder:"FILE" help:"Draw the boxes to FILE, for a page or a projector; - is standard output."`
 
 	Words []string `arg:"" optional:"" help:"A process id; none means sbx itself, and so the place that it is called in."`
 }
 
 func inspectVerb() command { return &inspectCommand{} }
 
-func (*inspectCommand) usage() string { return "[--json] [PID]" }
+func (*inspectCommand) usage() string { return "[--tree] [--svg FILE] [--json] [PID]" }
 
 // Help implements kong.HelpProvider.
 func (*inspectCommand) Help() string {
@@ -32,6 +35,7 @@ func (*inspectCommand) examples() [][2]string {
 	return [][2]string{
 		{"sbx inspect", "the place that you are in"},
 		{"sbx inspect $(pidof -s firefox)", "how is this browser isolated?"},
+		{"sbx inspect --tree $(pgrep -n sleep)", "the boxes around a process in a sandbox"},
 	}
 }
 
@@ -53,7 +57,16 @@ func (i *inspectCommand) run(c *call) error {
 	if i.JSON {
 		return writeJSON(os.Stdout, view)
 	}
+	boxes := view.Boxes(self)
+	if i.SVG != "" {
+		if err := writeDrawing(i.SVG, &boxes); err != nil || !i.Tree {
+			return err
+		}
+	}
 	s, cols := styleOf(os.Stdout), width(os.Stdout)
+	if i.Tree {
+		return boxes.WriteTree(os.Stdout, observe.WriteOptions{Width: cols, Color: s.on})
+	}
 	var b strings.Builder
 	if err := view.Write(&b, observe.WriteOptions{Width: cols, Color: s.on, Reference: self}); err != nil {
 		return err
@@ -78,6 +91,26 @@ func (i *inspectCommand) run(c *call) error {
 		b.WriteString(strings.Join(fold(text, cols), "\n") + "\n")
 	}
 	_, err = os.Stdout.WriteString(b.String())
+	return err
+}
+
+// writeDrawing writes the boxes as SVG, beside the file first and then in its
+// place, so that a page which shows it never shows half of it.
+func writeDrawing(name string, boxes *observe.Box) error {
+	if name == "-" {
+		return boxes.WriteSVG(os.Stdout, false)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return &usageError{msg: "--svg: " + err.Error()}
+	}
+	err = errors.Join(boxes.WriteSVG(f, false), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
 	return err
 }
 
