@@ -1,4 +1,4 @@
-// Transcripts writes the transcripts of README.md and docs/*.md anew from real
+// Transcripts writes the transcripts of README.md, docs/*.md and the lessons anew from real
 // runs:
 //
 //	go run ./scripts/transcripts [FILE…]
@@ -8,7 +8,8 @@
 // other lines are what they printed, on stdout and stderr, and are replaced. The
 // commands run as a normal user (scripts/as-user) with bin/sbx first on PATH, in
 // a new folder with two small files. It is shown as /home/you/essay, and lies in
-// a home made for the purpose.
+// a home made for the purpose. A lesson's commands run in a folder with the
+// lesson's own files, called as the lesson.
 //
 // The package's test runs the commands too and compares; what differs from one
 // host to the next (ids, processes, interfaces) is masked or left out there.
@@ -39,8 +40,15 @@ func main() {
 
 // documents are the files below a root that may hold transcripts.
 func documents(root string) ([]string, error) {
-	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
-	return append([]string{filepath.Join(root, "README.md")}, pages...), err
+	list := []string{filepath.Join(root, "README.md")}
+	for _, pattern := range []string{"docs/*.md", "lessons/*/README.md"} {
+		pages, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, pages...)
+	}
+	return list, nil
 }
 
 // rewrite runs every transcript of a file and puts in what was printed.
@@ -63,7 +71,7 @@ func rewrite(file string) error {
 		if p.name == "" {
 			continue
 		}
-		runs, err := run(root, commands(p.block))
+		runs, err := run(root, file, commands(p.block))
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", file, p.name, err)
 		}

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/sbx-dev/sbx/lessons"
 )
 
 const (
@@ -86,8 +88,8 @@ type result struct {
 }
 
 // prepare is the shell script that runs the commands, its arguments: one shell
-// and one home for all, with a key to be stolen and a folder with two small files, the output of each command followed by \036 and its exit
-// code. Names of the folder are all of one length, because lines are broken by it.
+// and one home for all, with a key to be stolen and a copy of the scene, the
+// output of each command followed by \036 and its exit code. Names of the folder are all of one length, because lines are broken by it.
 const prepare = `
 top=$(mktemp -d /tmp/sbx.XXXXXX) || exit
 trap 'rm -rf "$top"' EXIT
@@ -95,22 +97,27 @@ PATH=$1:$PATH
 shift
 unset COLUMNS
 HOME=$top
-mkdir -p "$top/.ssh" "$top/essay/notes" && cd "$top/essay" || exit
+mkdir -p "$top/.ssh"
 echo 'no real key' >"$top/.ssh/id_ed25519"
-echo 'my only copy' >thesis.txt
-echo 'more of it' >notes/chapter-1.txt
+cp -R "$1" "$top/" && cd "$top/${1##*/}" || exit
+shift
 for command; do
 	eval "$command" </dev/null 2>&1
 	printf '\036%d\n' $?
 done
 `
 
-// run runs the commands of a transcript as a normal user.
-func run(root string, commands []string) ([]result, error) {
+// run runs the commands of a transcript of a file as a normal user.
+func run(root, file string, commands []string) ([]result, error) {
 	if _, err := os.Stat(filepath.Join(root, "bin/sbx")); err != nil {
 		return nil, fmt.Errorf("%w: run make build", err) // or every output would be "sbx: not found"
 	}
-	args := append([]string{"sh", "-c", prepare, "sh", filepath.Join(root, "bin")}, commands...)
+	folder, err := scene(file)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(filepath.Dir(folder))
+	args := append([]string{"sh", "-c", prepare, "sh", filepath.Join(root, "bin"), folder}, commands...)
 	cmd := exec.Command(filepath.Join(root, "scripts/as-user"), args...)
 	cmd.Dir = root
 	var stderr bytes.Buffer
@@ -128,14 +135,42 @@ func run(root string, commands []string) ([]result, error) {
 		if !ok || !ok2 || err != nil {
 			return nil, fmt.Errorf("%s: no exit code in %q", c, rest)
 		}
-		list = append(list, result{command: c, output: folder.ReplaceAllString(output, "/home/you"), code: n})
+		output = host.ReplaceAllLiteralString(output, "lab")
+		list = append(list, result{command: c, output: home.ReplaceAllString(output, "/home/you"), code: n})
 		rest = after
 	}
 	return list, nil
 }
 
-// folder is the folder that prepare makes.
-var folder = regexp.MustCompile(`/tmp/sbx\.\w{6}`)
+// scene makes a copy of the folder that the commands of a file begin in: two
+// small files, or those of the lesson that the file belongs to.
+func scene(file string) (string, error) {
+	name, files := "essay", map[string]string{"thesis.txt": "my only copy\n", "notes/chapter-1.txt": "more of it\n"}
+	if l, ok := lessons.Find(filepath.Base(filepath.Dir(file))); ok {
+		name, files = l.ID(), l.Files
+	}
+	top, err := os.MkdirTemp("", "transcript")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(top, 0o755); err != nil {
+		return "", err
+	}
+	runner := &lessons.Runner{Dir: filepath.Join(top, name)}
+	return runner.Dir, errors.Join(runner.Prepare(&lessons.Lesson{Files: files}, false), os.Chmod(runner.Dir, 0o755))
+}
+
+// host is this host's name, as a word.
+var host = func() *regexp.Regexp {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "localhost"
+	}
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(name) + `\b`)
+}()
+
+// home is the folder that prepare makes.
+var home = regexp.MustCompile(`/tmp/sbx\.\w{6}`)
 
 // format writes results as the block of a transcript.
 func format(list []result) string {
