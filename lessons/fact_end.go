@@ -65,12 +65,17 @@ func endFacts() []fact {
 			help: "the kernel says that CMD's command line is this; its program may have any folder",
 			say:  says("what runs is: {}", "what runs is not: {}"),
 			look: seen(func(o *Observation, args []string) (found, error) {
-				got := slices.Clone(o.View.Command)
-				text := "what ran is: " + strings.Join(got, " ")
-				if len(got) > 0 && !strings.Contains(args[0], "/") {
-					got[0] = path.Base(got[0])
-				}
+				got, text := commandLine(o, args[0])
 				return is(slices.Equal(got, args), text)
+			}),
+		},
+		{
+			name: "starts", args: "WORD…", least: 1, most: -1,
+			help: "as ran, but more words may follow: for what the student is to find",
+			say:  says("what runs begins with: {}", "what runs does not begin with: {}"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				got, text := commandLine(o, args[0])
+				return is(len(got) >= len(args) && slices.Equal(got[:len(args)], args), text)
 			}),
 		},
 		{
@@ -116,6 +121,17 @@ func endFacts() []fact {
 			},
 		},
 	}
+}
+
+// commandLine is what the kernel says of CMD's command line, and that in a few
+// words. The folder of the program is left out unless it is asked for.
+func commandLine(o *Observation, program string) ([]string, string) {
+	got := slices.Clone(o.View.Command)
+	text := "what ran is: " + strings.Join(got, " ")
+	if len(got) > 0 && !strings.Contains(program, "/") {
+		got[0] = path.Base(got[0])
+	}
+	return got, text
 }
 
 // command is how a probe is executed: by the interpreter that its first line

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,42 @@ func fileFacts() []fact {
 					return found{}, err
 				}
 				return is(true, "on the host there is "+args[0]+", "+info.Mode().String())
+			},
+		},
+		{
+			name: "written", args: "FILE", least: 1, most: 1,
+			help: "the file is in the student's folder on the host, and this run made or changed it",
+			say:  says("this run writes {} on the host", "this run does not write {} on the host"),
+			look: func(o *Observation, args []string) (found, error) {
+				var st unix.Stat_t
+				err := unix.Lstat(o.at(args[0]), &st)
+				if errors.Is(err, fs.ErrNotExist) {
+					return is(false, "on the host there is no "+args[0])
+				}
+				if err != nil {
+					return found{}, err
+				}
+				if st.Ctim.Nano() < o.began {
+					return is(false, "on the host "+args[0]+" is older than this run")
+				}
+				return is(true, "this run wrote "+args[0]+" on the host")
+			},
+		},
+		{
+			name: "yours", args: "FILE", least: 1, most: 1,
+			help: "the file in the student's folder on the host belongs to the student",
+			say:  says("on the host {} belongs to you", "on the host {} does not belong to you"),
+			look: func(o *Observation, args []string) (found, error) {
+				var st unix.Stat_t
+				err := unix.Lstat(o.at(args[0]), &st)
+				if errors.Is(err, fs.ErrNotExist) {
+					return unknown("on the host there is no " + args[0])
+				}
+				if err != nil {
+					return found{}, err
+				}
+				got := "on the host " + args[0] + " belongs to uid " + strconv.FormatUint(uint64(st.Uid), 10)
+				return is(int(st.Uid) == os.Getuid(), got)
 			},
 		},
 		{
@@ -112,6 +149,27 @@ func fileFacts() []fact {
 				}
 				got := "at " + args[0] + " there is " + m.FSType + ", " + mode
 				return is(m.FSType == args[1] && (len(args) < 3 || args[2] == mode), got)
+			}),
+		},
+		{
+			name: "readonly", args: "PATH", least: 1, most: 1,
+			help: "CMD has a mount at exactly this path, and it and all mounts beneath it are read-only",
+			say:  says("{} and all mounts beneath it are read-only", "not all mounts at and beneath {} are read-only"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				if o.View.MountAt(args[0]) == nil {
+					return is(false, "nothing is mounted at "+args[0])
+				}
+				count := 0
+				for _, m := range o.View.Mounts {
+					if m.Target != args[0] && !strings.HasPrefix(m.Target, args[0]+"/") {
+						continue
+					}
+					if !m.ReadOnly {
+						return is(false, "writable: "+m.Target)
+					}
+					count++
+				}
+				return is(true, "read-only at and beneath "+args[0]+": "+plural(count, "mount", "mounts"))
 			}),
 		},
 	}

@@ -51,6 +51,7 @@ type Observation struct {
 	Stdout []byte         // at most 256 KiB
 	Stderr []byte         // the same, what sbx itself said included
 
+	began  int64 // when sbx was started, by the clock of file times, in nanoseconds
 	runner *Runner
 	lesson *Lesson
 	ctx    context.Context
@@ -134,7 +135,13 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 	cmd.Dir = r.Dir
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGKILL) } // the sandbox goes with sbx
 	cmd.WaitDelay = time.Second
-	o := &Observation{Line: line, runner: r, ctx: ctx}
+	// The time of a file comes from the coarse clock, which lies behind the fine
+	// one by up to a tick.
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
+		return nil, err
+	}
+	o := &Observation{Line: line, began: now.Nano(), runner: r, ctx: ctx}
 	var stdout, stderr limited
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
