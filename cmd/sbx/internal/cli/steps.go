@@ -2,6 +2,7 @@ package cli
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sbx-dev/sbx/sandbox"
@@ -117,9 +118,13 @@ func skipNotes(asked, many, also []string) []string {
 			rest = append(rest, name)
 		}
 	}
-	if len(rest) > 3 {
+	left, off := remaining(slices.Concat(asked, many, also))
+	switch {
+	case len(rest) > 3 && len(left) <= 3 && len(left) > 0:
+		notes = append(notes, "with "+sentence(left)+" alone: the other "+strconv.Itoa(off)+" steps are off (sbx explain lists them)")
+	case len(rest) > 3:
 		notes = append(notes, "without "+strings.Join(rest, ", ")+" (sbx explain STEP says what each does)")
-	} else {
+	default:
 		for _, name := range rest {
 			notes = append(notes, name+" is skipped: "+sandbox.LookupStep(name).Without)
 		}
@@ -138,6 +143,22 @@ func skipNotes(asked, many, also []string) []string {
 		notes = append(notes, "also skipped "+strings.Join(also, ", ")+": "+they+strings.Join(roots, ", "))
 	}
 	return notes
+}
+
+// remaining are the steps that are on where these are skipped, and how many are
+// not. Steps that are off unless they are asked for count as neither.
+func remaining(skipped []string) (left []string, off int) {
+	for i := range sandbox.Steps {
+		s := &sandbox.Steps[i]
+		switch {
+		case s.OnRequest:
+		case slices.Contains(skipped, s.Name):
+			off++
+		default:
+			left = append(left, s.Name)
+		}
+	}
+	return left, off
 }
 
 // parseSeccomp takes one of the built-in filters or the path of a profile.
