@@ -99,7 +99,10 @@ func endFacts() []fact {
 		{
 			name: "probe", args: "NAME CODE", least: 2, most: 2,
 			help: "the checker's program NAME, run with the student's flags, exits with CODE",
-			say:  says("the checker's own try says {}", "the checker's own try does not say {}"),
+			say: func(args []string, not bool) string {
+				return says("the checker's own program "+quoted(args[0])+" exits with "+args[1],
+					"the checker's own program "+quoted(args[0])+" does not exit with "+args[1])(nil, not)
+			},
 			look: func(o *Observation, args []string) (found, error) {
 				p, ok := o.lesson.probe[args[0]]
 				if !ok {
