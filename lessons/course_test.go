@@ -38,8 +38,9 @@ func student(t *testing.T, l *Lesson) *Runner {
 	if err := r.Prepare(l, false); err != nil {
 		t.Fatal(err)
 	}
+	// What a line left beside the folder goes, too.
 	t.Cleanup(func() {
-		if err := removeAll(r.Dir); err != nil {
+		if err := removeAll(filepath.Dir(r.Dir)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -32,21 +32,26 @@ func fileFacts() []fact {
 		},
 		{
 			name: "written", args: "FILE", least: 1, most: 1,
-			help: "the file is in the student's folder on the host, and this run made or changed it",
+			help: "the file, a pattern as in a shell, is in the student's folder on the host, and this run made or changed it",
 			say:  says("this run writes {} on the host", "this run does not write {} on the host"),
 			look: func(o *Observation, args []string) (found, error) {
-				var st unix.Stat_t
-				err := unix.Lstat(o.at(args[0]), &st)
-				if errors.Is(err, fs.ErrNotExist) {
-					return is(false, "on the host there is no "+args[0])
-				}
+				paths, err := o.glob(args[0])
 				if err != nil {
 					return found{}, err
 				}
-				if st.Ctim.Nano() < o.began {
-					return is(false, "on the host "+args[0]+" is older than this run")
+				for _, p := range paths {
+					var st unix.Stat_t
+					if err := unix.Lstat(p, &st); err != nil {
+						return found{}, err
+					}
+					if st.Ctim.Nano() >= o.began {
+						return is(true, "this run wrote "+args[0]+" on the host")
+					}
 				}
-				return is(true, "this run wrote "+args[0]+" on the host")
+				if len(paths) == 0 {
+					return is(false, "on the host there is no "+args[0])
+				}
+				return is(false, "on the host "+args[0]+" is older than this run")
 			},
 		},
 		{
@@ -112,10 +117,10 @@ func fileFacts() []fact {
 		},
 		{
 			name: "whiteout", args: "FILE", least: 1, most: 1,
-			help: "the file, below the student's folder on the host, is a character device 0:0",
+			help: "the file, a pattern as in a shell, is on the host a character device 0:0",
 			say:  says("{} is a whiteout", "{} is no whiteout"),
 			look: func(o *Observation, args []string) (found, error) {
-				paths, err := filepath.Glob(o.at(args[0]))
+				paths, err := o.glob(args[0])
 				if err != nil {
 					return found{}, err
 				}
@@ -178,4 +183,10 @@ func fileFacts() []fact {
 // at is a path of the student's folder.
 func (o *Observation) at(name string) string {
 	return filepath.Join(o.runner.Dir, filepath.FromSlash(name))
+}
+
+// glob are the paths that a pattern matches, beginning in the student's folder.
+func (o *Observation) glob(pattern string) ([]string, error) {
+	dir := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(o.runner.Dir)
+	return filepath.Glob(filepath.Join(dir, pattern))
 }

@@ -50,7 +50,13 @@ func namespaceFacts() []fact {
 		{
 			name: "processes", args: "MOST", least: 1, most: 1,
 			help: "the /proc of CMD shows at most so many processes; 0 where it has none",
-			say:  says("CMD sees at most {} processes", "CMD sees more than {} processes"),
+			say: func(args []string, not bool) string {
+				what := args[0] + " processes"
+				if args[0] == "1" {
+					what = "1 process"
+				}
+				return says("CMD sees at most "+what, "CMD sees more than "+what)(nil, not)
+			},
 			look: seen(func(o *Observation, args []string) (found, error) {
 				most, err := strconv.Atoi(args[0])
 				if err != nil {

@@ -92,7 +92,7 @@ type result struct {
 // output of each command followed by \036 and its exit code. Names of the folder are all of one length, because lines are broken by it.
 const prepare = `
 top=$(mktemp -d /tmp/sbx.XXXXXX) || exit
-trap 'rm -rf "$top"' EXIT
+trap 'chmod -R u+rwX "$top"; rm -rf "$top"' EXIT
 PATH=$1:$PATH
 shift
 unset COLUMNS
