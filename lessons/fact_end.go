@@ -98,7 +98,7 @@ func endFacts() []fact {
 		},
 		{
 			name: "probe", args: "NAME CODE", least: 2, most: 2,
-			help: "the checker's program NAME, run with the student's flags, exits with CODE",
+			help: "the checker's program NAME, run with the student's flags, exits with CODE: one that no program gives by chance, such as 42",
 			say: func(args []string, not bool) string {
 				return says("the checker's own program "+quoted(args[0])+" exits with "+args[1],
 					"the checker's own program "+quoted(args[0])+" does not exit with "+args[1])(nil, not)
