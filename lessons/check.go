@@ -128,7 +128,9 @@ func (l *Lesson) observe(ctx context.Context, r *Runner, answer, secret string) 
 	if err != nil {
 		return nil, nil //nolint:nilerr // Check reads it again, to say what is wrong
 	}
-	o, err := r.Run(ctx, line)
+	lending := *r
+	lending.Given = l.Given
+	o, err := lending.Run(ctx, line)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +145,11 @@ func (c claim) try(o *Observation) (Finding, error) {
 		return Finding{}, fmt.Errorf("lessons: %s: %w", c.text, err)
 	}
 	f := Finding{OK: found.holds != c.not && found.known, Want: c.fact.say(c.args, c.not)}
+	if c.fact.want != nil {
+		if want := c.fact.want(o, c.args); want != "" {
+			f.Want = want
+		}
+	}
 	if !f.OK {
 		f.Got = found.got
 	}
@@ -155,6 +162,6 @@ func (l *Lesson) Box(secret string, cmd []string) (Line, error) {
 	if secret == "" {
 		return Line{}, fmt.Errorf("lesson %s has no box", l.ID())
 	}
-	flags := append(append([]string{}, l.Off.Flags...), "--skip", secret)
+	flags := append(append([]string{}, l.Off.Flags...), "--quiet", "--skip", secret)
 	return Line{Flags: flags, CMD: cmd}, nil
 }

@@ -15,7 +15,15 @@
 //	-- check --          one fact a line, of the table in fact.go
 //	-- hints --          FACT: text, the first that holds is given
 //	-- files/NAME --     a file of the student's folder
-//	-- probe/NAME --     a program of the checker, for the fact probe
+//	-- probe/NAME --     a program of the checker, for the fact probe;
+//	                     its line "# want: …" says what it is to show
+//	-- env/NAME --       a variable that sbx inherits
+//	-- fd/3 --           what sbx inherits open for reading, from 3 on
+//	-- beside --         a program in Perl that runs on the host meanwhile: it
+//	                     prints a line when it is ready and ends with its stdin
+//
+// Where the head has "secrets: STEP…", one of these steps is off and the answer
+// is its name: a line of the section solution is "STEP: CMD", and CMD shows it.
 //
 // A line of sbx is data, not a script: [Parse] takes it apart, and nothing but
 // sbx is ever executed. The checker runs the student's line through the sbx

@@ -13,6 +13,8 @@ type fact struct {
 	help        string
 	// say is the claim as a sentence, as a student reads it.
 	say func(args []string, not bool) string
+	// want is the sentence where the lesson gives one; nil or "" for say's.
+	want func(o *Observation, args []string) string
 	// look tries it. An error is one of the checker, not of the student.
 	look func(o *Observation, args []string) (found, error)
 }

@@ -62,11 +62,11 @@ func endFacts() []fact {
 		},
 		{
 			name: "ran", args: "WORD…", least: 1, most: -1,
-			help: "the kernel says that CMD's command line is this; its program may have any folder",
+			help: "the kernel says that CMD's command line is this, … standing for any words; its program may have any folder but the student's",
 			say:  says("what runs is: {}", "what runs is not: {}"),
 			look: seen(func(o *Observation, args []string) (found, error) {
 				got, text := commandLine(o, args[0])
-				return is(slices.Equal(got, args), text)
+				return is(match(got, args), text)
 			}),
 		},
 		{
@@ -77,6 +77,17 @@ func endFacts() []fact {
 				got, text := commandLine(o, args[0])
 				return is(len(got) >= len(args) && slices.Equal(got[:len(args)], args), text)
 			}),
+		},
+		{
+			name: "survivors", least: 0, most: 0,
+			help: "after the sandbox ended, a process of it is still there",
+			say:  says("a process of the sandbox outlives it", "no process of the sandbox outlives it"),
+			look: func(o *Observation, _ []string) (found, error) {
+				if o.Survivors == nil {
+					return unknown("CMD's processes cannot be told from others")
+				}
+				return is(len(o.Survivors) > 0, plural(len(o.Survivors), "process of the sandbox was", "processes of the sandbox were")+" left on your machine")
+			},
 		},
 		{
 			name: "prints", args: "TEXT…", least: 1, most: -1,
@@ -103,6 +114,12 @@ func endFacts() []fact {
 				return says("the checker's own program "+quoted(args[0])+" exits with "+args[1],
 					"the checker's own program "+quoted(args[0])+" does not exit with "+args[1])(nil, not)
 			},
+			// The line "# want: …" of a probe is what it is to show, for the student.
+			want: func(o *Observation, args []string) string {
+				_, after, _ := strings.Cut(o.lesson.probe[args[0]], "\n# want: ")
+				text, _, _ := strings.Cut(after, "\n")
+				return text
+			},
 			look: func(o *Observation, args []string) (found, error) {
 				p, ok := o.lesson.probe[args[0]]
 				if !ok {
@@ -127,14 +144,38 @@ func endFacts() []fact {
 }
 
 // commandLine is what the kernel says of CMD's command line, and that in a few
-// words. The folder of the program is left out unless it is asked for.
+// words. The folder of the program is left out unless it is asked for. The line
+// is nil where it does not say what runs: a program of the student's that is
+// called like another, or a variable that makes the program run something else.
 func commandLine(o *Observation, program string) ([]string, string) {
 	got := slices.Clone(o.View.Command)
 	text := "what ran is: " + strings.Join(got, " ")
 	if len(got) > 0 && !strings.Contains(program, "/") {
+		if strings.HasPrefix(o.View.Exe, o.runner.Dir+"/") {
+			return nil, "what ran is a program of your own, " + o.View.Exe
+		}
 		got[0] = path.Base(got[0])
 	}
+	for _, v := range o.View.Environment {
+		if slices.Contains(altering, v.Name) {
+			return nil, "the variable " + v.Name + " changes what the program does"
+		}
+	}
 	return got, text
+}
+
+// altering are variables that make an interpreter or the dynamic linker run
+// something else before, or in place of, what the command line says.
+var altering = []string{"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PERL5OPT", "PERL5LIB", "PERL5DB", "ENV", "BASH_ENV"}
+
+// match says whether words are those wanted, where … stands for any number.
+func match(words, want []string) bool {
+	i := slices.Index(want, "…")
+	if i < 0 {
+		return slices.Equal(words, want)
+	}
+	rest := want[i+1:]
+	return len(words) >= len(want)-1 && slices.Equal(words[:i], want[:i]) && slices.Equal(words[len(words)-len(rest):], rest)
 }
 
 // command is how a probe is executed: by the interpreter that its first line

@@ -76,6 +76,9 @@ func fileFacts() []fact {
 			help: "the file of the lesson is on the host as the lesson wrote it",
 			say:  says("on the host {} is as it was", "on the host {} is changed"),
 			look: func(o *Observation, args []string) (found, error) {
+				if o.View != nil && o.View.MountAt(o.at(args[0])) != nil {
+					return is(false, "inside, another file covers "+args[0])
+				}
 				text, err := os.ReadFile(o.at(args[0]))
 				if errors.Is(err, fs.ErrNotExist) {
 					return is(false, "on the host "+args[0]+" is gone")

@@ -29,6 +29,40 @@ func privilegeFacts() []fact {
 			}),
 		},
 		{
+			name: "onlycaps", args: "CAP_NAME…", least: 1, most: -1,
+			help: "CMD's effective set is exactly this",
+			say:  says("CMD holds {} and no other capability", "CMD does not hold exactly {}"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				got := slices.Sorted(slices.Values(o.View.Capabilities.Effective))
+				return is(slices.Equal(got, slices.Sorted(slices.Values(args))), capText(o))
+			}),
+		},
+		{
+			name: "env", args: "NAME", least: 1, most: 1,
+			help: "the variable is in CMD's environment as execve(2) gave it",
+			say:  says("CMD gets the variable {}", "CMD does not get the variable {}"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				var names []string
+				for _, v := range o.View.Environment {
+					names = append(names, v.Name)
+				}
+				slices.Sort(names)
+				return is(slices.Contains(names, args[0]), "CMD gets "+strings.Join(names, ", "))
+			}),
+		},
+		{
+			name: "open", args: "N", least: 1, most: 1,
+			help: "CMD begins with the descriptor open",
+			say:  says("CMD has descriptor {}", "CMD does not have descriptor {}"),
+			look: seen(func(o *Observation, args []string) (found, error) {
+				var numbers []string
+				for _, f := range o.View.FDs {
+					numbers = append(numbers, strconv.Itoa(f.FD))
+				}
+				return is(slices.Contains(numbers, args[0]), "CMD has the descriptors "+strings.Join(numbers, ", "))
+			}),
+		},
+		{
 			name: "nnp", least: 0, most: 0,
 			help: "no_new_privs is set",
 			say:  says("no_new_privs is 1", "no_new_privs is 0"),
@@ -64,6 +98,23 @@ func privilegeFacts() []fact {
 				}
 				return unknown("the kernel does not show the limit " + args[0])
 			}),
+		},
+		{
+			name: "limit", args: "NAME WHO", least: 2, most: 2,
+			help: "the report says that WHO enforces the limit: rlimit, watchdog, tmpfs or not_enforced",
+			say:  says("there is a limit, and who enforces it: {}", "no such limit is enforced: {}"),
+			look: func(o *Observation, args []string) (found, error) {
+				var all []string
+				holds := false
+				for _, l := range o.Result.Limits {
+					all = append(all, l.Name+" by "+l.EnforcedBy)
+					holds = holds || l.Name == args[0] && l.EnforcedBy == args[1]
+				}
+				if len(all) == 0 {
+					return is(false, "no limit was asked for")
+				}
+				return is(holds, "the limits that were asked for: "+strings.Join(all, ", "))
+			},
 		},
 		{
 			name: "step", args: "NAME", least: 1, most: 1,

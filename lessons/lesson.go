@@ -33,6 +33,7 @@ type Lesson struct {
 	Secrets  []string // of the capstone: the steps of which one is off
 
 	Files map[string]string // of the student's folder
+	Given Given             // what every line inherits, and what runs beside it
 	check []claim
 	hints []hint
 	probe map[string]string
@@ -209,6 +210,15 @@ func (l *Lesson) section(name, text string) (err error) {
 			return fmt.Errorf("%q is no path within the folder", rest)
 		}
 		l.Files[rest] = text
+	case "env":
+		l.Given.Env = append(l.Given.Env, rest+"="+trimmed)
+	case "fd":
+		if rest != strconv.Itoa(3+len(l.Given.Open)) {
+			return fmt.Errorf("the descriptors are 3, 4 and so on, in order")
+		}
+		l.Given.Open = append(l.Given.Open, text)
+	case "beside":
+		l.Given.Beside = text
 	case "probe":
 		l.probe[rest] = text
 	default:

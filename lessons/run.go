@@ -31,6 +31,8 @@ type Runner struct {
 	// After are flags that stand behind the student's and win over them: what
 	// a server clamps.
 	After []string
+	// Given is what every line inherits; a check sets it to its lesson's.
+	Given Given
 }
 
 // DefaultTimeout is how long a line may run.
@@ -50,6 +52,9 @@ type Observation struct {
 	View   *observe.View  // CMD before its first instruction; nil where it was not seen
 	Stdout []byte         // at most 256 KiB
 	Stderr []byte         // the same, what sbx itself said included
+	// Survivors are the processes that CMD left behind, by number on the host;
+	// they are ended. Nil where that cannot be known.
+	Survivors []int
 
 	began  int64 // when sbx was started, by the clock of file times, in nanoseconds
 	runner *Runner
@@ -144,12 +149,18 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 	o := &Observation{Line: line, began: now.Nano(), runner: r, ctx: ctx}
 	var stdout, stderr limited
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	o.Stdout, o.Stderr, o.Code = stdout.Bytes(), stderr.Bytes(), cmd.ProcessState.ExitCode()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	takeBack, err := r.Given.Lend(cmd)
+	if err != nil {
 		return nil, err
 	}
+	defer takeBack()
+	err = cmd.Run()
+	var exit *exec.ExitError
+	// A process that survives CMD holds the pipes: then they are closed for it.
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return nil, err
+	}
+	o.Stdout, o.Stderr, o.Code = stdout.Bytes(), stderr.Bytes(), cmd.ProcessState.ExitCode()
 	if err := readJSON(report, &o.Result); err != nil {
 		if o.Code == 125 { // wrong usage: there is no report
 			o.Result.Verdict, o.Result.Code = sandbox.VerdictSetup, o.Code
@@ -165,6 +176,7 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 	switch err := readJSON(look, &view); {
 	case err == nil:
 		o.View = &view
+		o.Survivors = survivors(o.View)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}

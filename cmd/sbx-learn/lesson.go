@@ -152,7 +152,12 @@ func (c *course) pass(l *lessons.Lesson, line lessons.Line) error {
 	cmd := exec.Command(c.sbx, slices.Concat([]string{"run"}, line.Flags, []string{"--"}, line.CMD)...)
 	cmd.Dir = c.state.Folder(l)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err := cmd.Run()
+	takeBack, err := l.Given.Lend(cmd)
+	if err != nil {
+		return err
+	}
+	defer takeBack()
+	err = cmd.Run()
 	if cmd.ProcessState == nil {
 		return err
 	}
