@@ -58,7 +58,7 @@ func TestSecretsCanBeFound(t *testing.T) {
 					t.Errorf("in the box sbx says %q, in a whole one %q", says, whole.Stderr)
 				}
 				for _, word := range append([]string{l.Answer}, l.Secrets...) {
-					rep, err := l.Check(t.Context(), r, word+"\n", secret)
+					rep, err := l.Check(t.Context(), r, "# a comment\n"+word+"\n", secret)
 					if err != nil {
 						t.Fatal(err)
 					}

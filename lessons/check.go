@@ -121,7 +121,7 @@ func (l *Lesson) Check(ctx context.Context, r *Runner, answer, secret string) (*
 // observe runs the answer. The observation is nil where the line is wrong.
 func (l *Lesson) observe(ctx context.Context, r *Runner, answer, secret string) (*Observation, error) {
 	if len(l.Secrets) > 0 {
-		word := strings.TrimSpace(answer)
+		word := wordOf(answer)
 		return &Observation{runner: r, lesson: l, ctx: ctx, answer: word, secret: secret}, nil
 	}
 	line, err := Parse(answer)
@@ -136,6 +136,18 @@ func (l *Lesson) observe(ctx context.Context, r *Runner, answer, secret string) 
 	}
 	o.lesson, o.ctx = l, ctx
 	return o, nil
+}
+
+// wordOf is an answer that is one word. As in a line of sbx, lines that begin
+// with # are left out.
+func wordOf(answer string) string {
+	var words []string
+	for line := range strings.Lines(answer) {
+		if !strings.HasPrefix(line, "#") {
+			words = append(words, strings.Fields(line)...)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // try says whether a claim holds.

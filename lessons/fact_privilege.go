@@ -147,7 +147,10 @@ func privilegeFacts() []fact {
 			help: "the answer is the step that is secretly off",
 			say:  says("it is the step that is off", "it is not the step that is off"),
 			look: func(o *Observation, _ []string) (found, error) {
-				return is(o.answer == o.secret, quoted(o.answer)+" is on in this box")
+				if sandbox.LookupStep(o.answer) == nil {
+					return is(false, quoted(o.answer)+" is the name of no step: sbx explain lists them")
+				}
+				return is(o.answer == o.secret, o.answer+" is on in this box")
 			},
 		},
 		{
