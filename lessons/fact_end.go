@@ -49,7 +49,7 @@ func endFacts() []fact {
 				case sandbox.VerdictExited:
 					return is(strconv.Itoa(o.Result.Code) == args[0], "CMD exited with "+strconv.Itoa(o.Result.Code))
 				}
-				return is(false, "CMD was ended: "+o.ended())
+				return is(false, "CMD was ended: "+o.Ended())
 			},
 		},
 		{
@@ -135,7 +135,7 @@ func endFacts() []fact {
 				// What a probe finds it says on stdout, for the student.
 				got := strings.TrimSpace(string(other.Stdout))
 				if got == "" {
-					got = "the try ended so: " + other.ended()
+					got = "the try ended so: " + other.Ended()
 				}
 				return is(strconv.Itoa(other.Result.Code) == args[1], got)
 			},
@@ -187,8 +187,8 @@ func command(text string) []string {
 	return []string{"sh", "-c", text}
 }
 
-// ended is how CMD ended, in a few words.
-func (o *Observation) ended() string {
+// Ended is how CMD ended, in a few words.
+func (o *Observation) Ended() string {
 	switch o.Result.Verdict {
 	case sandbox.VerdictExited:
 		return "exit " + strconv.Itoa(o.Result.Code)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"charm.land/lipgloss/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/lessons"
@@ -34,10 +35,12 @@ func (cmd *listCommand) Run() error {
 	if cmd.JSON {
 		return writeJSON(listing(progress))
 	}
-	for _, row := range listing(progress).Lessons {
-		fmt.Printf("%3d  %-14s %-7s %3d min  %s\n", row.Number, row.Name, row.State, row.Minutes, row.Title)
+	at, err := c.find("")
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = lipgloss.Print(listText(progress, at))
+	return err
 }
 
 // listJSON is the list of lessons for programs.
@@ -89,9 +92,9 @@ func (cmd *startCommand) Run() error {
 	if err := c.start(l); err != nil {
 		return err
 	}
-	fmt.Println(l.Readme)
-	fmt.Printf("Your task:\n\n%s\n\nThe answer is one line in\n  %s\nThen: sbx lesson check\n", l.Task, c.answerPath(l))
-	return nil
+	text := markdown(l.Readme+"\n\n## Your task\n\n"+l.Task, columns(), colorful())
+	_, err = lipgloss.Printf("%s\n\nYour answer is one line in\n  %s\nThen: %s\n", text, blue.Render(c.answerPath(l)), bold.Render("sbx lesson check"))
+	return err
 }
 
 type runCommand struct {
@@ -256,27 +259,19 @@ func (c *course) check(ctx context.Context, l *lessons.Lesson) (*lessons.Report,
 	return rep, err
 }
 
+// printReport prints what came of a check; short is one line, and why it failed.
 func printReport(r *lessons.Report, short bool) {
-	mark := map[bool]string{true: "ok", false: "--"}
-	fmt.Printf("%s  %s\n", mark[r.Passed], r.Lesson)
-	if short && r.Passed {
-		return
-	}
-	if r.Error != "" {
-		fmt.Println("    " + strings.ReplaceAll(r.Error, "\n", "\n    "))
-	}
+	text := reportText(r, min(columns(), mostWide))
 	if short {
-		return
-	}
-	for _, f := range r.Findings {
-		fmt.Printf("  %s  %s\n", mark[f.OK], f.Want)
-		if f.Got != "" {
-			fmt.Printf("      seen: %s\n", f.Got)
+		text, _, _ = strings.Cut(text, "\n")
+		if r.Error != "" {
+			text += "  " + r.Error
 		}
+		text += "\n"
+	} else if !r.Passed {
+		text += "\n" + bold.Render("sbx lesson hint") + " says what this means.\n"
 	}
-	if !r.Passed {
-		fmt.Println("\nsbx lesson hint says what this means.")
-	}
+	lipgloss.Print(text)
 }
 
 type hintCommand struct {

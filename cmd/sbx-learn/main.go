@@ -25,6 +25,7 @@ type commands struct {
 		Check checkCommand `cmd:"" help:"Check your answer."`
 		Hint  hintCommand  `cmd:"" help:"Say what was seen, and what it means."`
 		Reset resetCommand `cmd:"" help:"Begin a lesson anew."`
+		Watch watchCommand `cmd:"" help:"Go through the course with single keys."`
 	} `cmd:"" help:"The course in the terminal."`
 }
 

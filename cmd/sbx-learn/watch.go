@@ -1,0 +1,489 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
+	"golang.org/x/term"
+
+	"github.com/sbx-dev/sbx/lessons"
+)
+
+type watchCommand struct {
+	Lesson string `arg:"" optional:"" help:"Where to begin: a number or a name."`
+}
+
+// Run goes through the course with single keys, until q.
+func (cmd *watchCommand) Run() error {
+	if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
+		return &usageError{msg: "watch needs a terminal", hint: "sbx lesson start, check and hint do the same step by step"}
+	}
+	c, err := openCourse()
+	if err != nil {
+		return err
+	}
+	l, err := c.find(cmd.Lesson)
+	if err != nil {
+		return err
+	}
+	w := &watch{course: c, color: colorful(), width: columns(), height: 24}
+	if err := w.open(l); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel() // a check that runs ends with the program
+	w.ctx = ctx
+	_, err = tea.NewProgram(w).Run()
+	return err
+}
+
+// The panes of the screen.
+type pane int
+
+const (
+	paneText   pane = iota // the lesson
+	paneList               // all lessons
+	paneResult             // what came of a check, a hint or an experiment
+	paneAsk                // a question to be answered by a key
+)
+
+// watch is bubbletea's model: one lesson and what is shown of it.
+type watch struct {
+	course *course
+	ctx    context.Context
+	color  bool
+
+	lesson   *lessons.Lesson
+	chosen   *lessons.Lesson // in the list
+	progress map[string]lessons.Progress
+	pane     pane
+	ask      func(key string) tea.Cmd // what the next key means in paneAsk
+	lines    []string                 // of the pane
+	top      int                      // first line that is shown
+	status   string
+	busy     bool
+	saved    time.Time // of the answer file when it was last looked at
+	width    int
+	height   int
+}
+
+// open shows a lesson from its beginning.
+func (w *watch) open(l *lessons.Lesson) error {
+	if err := w.course.start(l); err != nil {
+		return err
+	}
+	progress, err := w.course.state.Read()
+	if err != nil {
+		return err
+	}
+	w.lesson, w.progress, w.pane, w.top, w.status = l, progress, paneText, 0, ""
+	w.saved = w.modified()
+	w.layText()
+	return nil
+}
+
+// modified is when the answer was last written.
+func (w *watch) modified() time.Time {
+	info, err := os.Stat(w.course.answerPath(w.lesson))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// layText sets the lesson's text for the screen's width.
+func (w *watch) layText() {
+	text := w.lesson.Readme + "\n\n## Your task\n\n" + w.lesson.Task
+	w.set(markdown(text, w.width, w.color) + "\n\n  " + bold.Render("Your answer") + " is one line in\n  " +
+		blue.Render(w.course.answerPath(w.lesson)) + "\n  " + soft.Render("e opens it; it is checked when you save it."))
+}
+
+func (w *watch) set(text string) {
+	w.lines, w.top = strings.Split(strings.TrimRight(text, "\n"), "\n"), 0
+}
+
+type (
+	tick    time.Time
+	checked struct {
+		report *lessons.Report
+		err    error
+	}
+	hinted struct {
+		text string
+		err  error
+	}
+	ran struct {
+		text string
+		err  error
+	}
+	edited struct{ err error }
+)
+
+func ticking() tea.Cmd {
+	return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tick(t) })
+}
+
+// Init implements tea.Model.
+func (w *watch) Init() tea.Cmd { return ticking() }
+
+// Update implements tea.Model.
+func (w *watch) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch m := msg.(type) {
+	case tea.WindowSizeMsg:
+		w.width, w.height = max(m.Width, 40), max(m.Height, 10)
+		w.relay()
+	case tick:
+		if now := w.modified(); !now.Equal(w.saved) && !w.busy {
+			w.saved = now
+			return w, tea.Batch(ticking(), w.check())
+		}
+		return w, ticking()
+	case tea.KeyPressMsg:
+		return w, w.key(m.String())
+	case checked:
+		w.busy = false
+		w.showCheck(m)
+	case hinted:
+		w.busy = false
+		w.result("A hint", m.text, m.err)
+	case ran:
+		w.busy = false
+		w.result("The experiment", m.text, m.err)
+	case edited:
+		if m.err != nil {
+			w.status = bad.Render(m.err.Error())
+		}
+	}
+	return w, nil
+}
+
+// relay sets the pane anew after the width has changed.
+func (w *watch) relay() {
+	top := w.top
+	switch w.pane {
+	case paneText:
+		w.layText()
+	case paneList:
+		w.layList()
+	}
+	w.scroll(top - w.top)
+}
+
+// key does what a key stands for.
+func (w *watch) key(k string) tea.Cmd {
+	if k == "ctrl+c" {
+		return tea.Quit
+	}
+	if w.pane == paneAsk {
+		ask := w.ask
+		w.back()
+		return ask(k)
+	}
+	if w.pane == paneList && w.choose(k) {
+		return nil
+	}
+	switch k {
+	case "q":
+		return tea.Quit
+	case "down", "j":
+		w.scroll(1)
+	case "up", "k":
+		w.scroll(-1)
+	case "pgdown", "space", " ":
+		w.scroll(w.room() - 2)
+	case "pgup":
+		w.scroll(-w.room() + 2)
+	case "home":
+		w.top = 0
+	case "end":
+		w.scroll(len(w.lines))
+	case "esc", "enter", "t":
+		w.back()
+	case "l":
+		w.pane, w.status, w.chosen = paneList, "", w.lesson
+		w.layList()
+	case "n":
+		w.next()
+	case "p":
+		w.predict()
+	case "x":
+		return w.experiment()
+	case "e":
+		return w.edit()
+	case "c":
+		return w.check()
+	case "h":
+		return w.hint()
+	case "r":
+		w.reset()
+	default:
+		w.status = soft.Render("no key " + k + "; the keys are below")
+	}
+	return nil
+}
+
+// layList sets the list of lessons, scrolled so that the chosen one is seen.
+func (w *watch) layList() {
+	w.set(listText(w.progress, w.chosen))
+	w.scroll(slices.Index(lessons.All(), w.chosen) - w.room()/2)
+}
+
+// choose moves in the list or opens the chosen lesson, and says whether the key
+// was for that.
+func (w *watch) choose(k string) bool {
+	all := lessons.All()
+	at := slices.Index(all, w.chosen)
+	switch k {
+	case "down", "j":
+		at++
+	case "up", "k":
+		at--
+	case "enter":
+		if err := w.open(w.chosen); err != nil {
+			w.status = bad.Render(err.Error())
+		}
+		return true
+	default:
+		return false
+	}
+	w.chosen = all[max(0, min(at, len(all)-1))]
+	w.layList()
+	w.status = soft.Render("enter opens it, t goes back")
+	return true
+}
+
+func (w *watch) scroll(by int) { w.top = max(0, min(w.top+by, len(w.lines)-w.room())) }
+
+// room is how many lines of the pane fit.
+func (w *watch) room() int { return max(w.height-5, 3) }
+
+func (w *watch) back() {
+	w.pane = paneText
+	w.layText()
+}
+
+func (w *watch) next() {
+	next := lessons.Next(w.lesson)
+	if next == nil {
+		w.status = good.Render("That was the last lesson.")
+		return
+	}
+	if err := w.open(next); err != nil {
+		w.status = bad.Render(err.Error())
+	}
+}
+
+// predict asks the lesson's question; a digit answers it.
+func (w *watch) predict() {
+	q := w.lesson.Predict
+	var b strings.Builder
+	b.WriteString(bold.Render("First, predict") + "\n\n" + wrapped(q.Text, min(w.width, mostWide), 0) + "\n\n")
+	for i, c := range q.Choices {
+		fmt.Fprintf(&b, "  %s  %s\n", blue.Render(fmt.Sprint(i+1)), wrapped(c.Text, min(w.width, mostWide), 5))
+	}
+	b.WriteString("\n" + soft.Render("Type the number of your guess."))
+	w.set(b.String())
+	w.pane, w.status = paneAsk, ""
+	w.ask = func(k string) tea.Cmd {
+		for i, c := range q.Choices {
+			if k != fmt.Sprint(i+1) {
+				continue
+			}
+			if c.Right {
+				w.status = good.Render("✓ Right.") + " x shows it happen"
+			} else {
+				w.status = bad.Render("✗ Not so.") + " x shows what happens"
+			}
+		}
+		return nil
+	}
+}
+
+// experiment runs both lines of the lesson.
+func (w *watch) experiment() tea.Cmd {
+	l := w.lesson
+	if len(l.Secrets) > 0 {
+		w.status = "the box is opened from a shell: sbx lesson run " + l.Name + " -- CMD"
+		return nil
+	}
+	return w.work("running", func() tea.Msg {
+		var b strings.Builder
+		for _, line := range []lessons.Line{l.Off, l.On} {
+			if len(line.CMD) == 0 {
+				continue
+			}
+			o, err := w.course.runner(l).Run(w.ctx, line)
+			if err != nil {
+				return ran{err: err}
+			}
+			b.WriteString(blue.Render("$ ") + bold.Render(line.String()) + "\n" + string(o.Stderr) + string(o.Stdout) + soft.Render(o.Ended()) + "\n\n")
+		}
+		return ran{text: b.String()}
+	})
+}
+
+// edit opens the answer in the student's editor.
+func (w *watch) edit() tea.Cmd {
+	words := strings.Fields(os.Getenv("EDITOR"))
+	for _, name := range []string{"nano", "vim", "vi"} {
+		if len(words) > 0 {
+			break
+		}
+		if p, err := exec.LookPath(name); err == nil {
+			words = []string{p}
+		}
+	}
+	if len(words) == 0 {
+		w.status = bad.Render("there is no editor: set EDITOR, or write to " + w.course.answerPath(w.lesson))
+		return nil
+	}
+	cmd := exec.Command(words[0], append(words[1:], w.course.answerPath(w.lesson))...)
+	return tea.ExecProcess(cmd, func(err error) tea.Msg { return edited{err} })
+}
+
+// work does something that takes longer than a key may.
+func (w *watch) work(what string, do func() tea.Msg) tea.Cmd {
+	if w.busy {
+		w.status = soft.Render("one thing at a time")
+		return nil
+	}
+	w.busy, w.status = true, noted.Render("… "+what)
+	return do
+}
+
+func (w *watch) check() tea.Cmd {
+	l := w.lesson
+	return w.work("checking", func() tea.Msg {
+		r, err := w.course.check(w.ctx, l)
+		return checked{r, err}
+	})
+}
+
+func (w *watch) hint() tea.Cmd {
+	l := w.lesson
+	return w.work("looking", func() tea.Msg {
+		text, err := w.course.hint(w.ctx, l)
+		return hinted{text, err}
+	})
+}
+
+func (w *watch) showCheck(m checked) {
+	if m.err != nil {
+		w.result("The check", "", m.err)
+		return
+	}
+	if progress, err := w.course.state.Read(); err == nil {
+		w.progress = progress
+	}
+	text := reportText(m.report, min(w.width, mostWide))
+	if m.report.Passed {
+		text += "\n" + soft.Render("One way to do it: ") + w.lesson.Solution + "\n\n" + bold.Render("n") + " goes on to the next lesson."
+	} else {
+		text += "\n" + bold.Render("h") + " says what this means."
+	}
+	w.result("", text, nil)
+}
+
+// result shows what came of something.
+func (w *watch) result(title, text string, err error) {
+	w.pane, w.status = paneResult, ""
+	if err != nil {
+		text = bad.Render(wrapped(err.Error(), w.width, 0))
+	}
+	if title != "" {
+		text = bold.Render(title) + "\n\n" + lipgloss.Wrap(text, min(w.width, mostWide), "")
+	}
+	w.set(text)
+}
+
+// reset asks before it removes anything.
+func (w *watch) reset() {
+	w.set(bold.Render("Begin lesson "+w.lesson.ID()+" anew?") + "\n\nYour answer and the files of its folder are removed.\n\n" + bold.Render("y") + " removes them, any other key leaves them.")
+	w.pane, w.status = paneAsk, ""
+	w.ask = func(k string) tea.Cmd {
+		if k != "y" {
+			w.status = "nothing was removed"
+			return nil
+		}
+		err := w.course.reset(w.lesson)
+		if err == nil {
+			err = w.open(w.lesson)
+		}
+		if err != nil {
+			w.status = bad.Render(err.Error())
+		} else {
+			w.status = "begun anew"
+		}
+		return nil
+	}
+}
+
+// View implements tea.Model: a heading, the pane, what happened, the keys.
+func (w *watch) View() tea.View {
+	done := 0
+	for _, p := range w.progress {
+		if !p.Done.IsZero() {
+			done++
+		}
+	}
+	cells := 20
+	if w.width < 70 {
+		cells = 8
+	}
+	right := bar(done, len(lessons.All()), cells)
+	left := bold.Render(fmt.Sprintf("%d. %s", w.lesson.Number, w.lesson.Title))
+	gap := max(w.width-lipgloss.Width(left)-lipgloss.Width(right), 1)
+	var b strings.Builder
+	b.WriteString(left + strings.Repeat(" ", gap) + right + "\n" + soft.Render(strings.Repeat("─", w.width)) + "\n")
+	for i := range w.room() {
+		if at := w.top + i; at < len(w.lines) {
+			b.WriteString(lipgloss.NewStyle().MaxWidth(w.width).Render(w.lines[at]))
+		}
+		b.WriteByte('\n')
+	}
+	more := ""
+	if len(w.lines) > w.top+w.room() {
+		more = soft.Render("  ↓ space shows more")
+	}
+	b.WriteString(soft.Render(strings.Repeat("─", w.width)) + "\n")
+	b.WriteString(w.status + more + "\n")
+	b.WriteString(w.keys())
+	v := tea.NewView(b.String())
+	v.AltScreen = true
+	v.WindowTitle = "sbx lesson " + w.lesson.ID()
+	return v
+}
+
+// keys is the last line: what a single key does, as much as fits.
+func (w *watch) keys() string {
+	all := [][2]string{
+		{"p", "predict"}, {"x", "experiment"}, {"e", "edit"}, {"c", "check"}, {"h", "hint"}, {"n", "next"},
+		{"l", "list"}, {"t", "text"}, {"r", "reset"}, {"q", "quit"},
+	}
+	var b strings.Builder
+	used := 0
+	for _, k := range all {
+		text := k[0] + " " + k[1]
+		if used+len(text)+2 > w.width {
+			text = k[0]
+		}
+		if used+len(text)+2 > w.width {
+			break
+		}
+		if used > 0 {
+			b.WriteString("  ")
+			used += 2
+		}
+		b.WriteString(blue.Bold(true).Render(k[0]))
+		b.WriteString(soft.Render(strings.TrimPrefix(text, k[0])))
+		used += len(text)
+	}
+	return b.String()
+}
