@@ -102,7 +102,9 @@ func privilegeFacts() []fact {
 		{
 			name: "limit", args: "NAME WHO", least: 2, most: 2,
 			help: "the report says that WHO enforces the limit: rlimit, watchdog, tmpfs or not_enforced",
-			say:  says("there is a limit, and who enforces it: {}", "no such limit is enforced: {}"),
+			say: func(args []string, not bool) string {
+				return says("the limit "+args[0]+" is enforced by "+args[1], "no limit "+args[0]+" is enforced by "+args[1])(nil, not)
+			},
 			look: func(o *Observation, args []string) (found, error) {
 				var all []string
 				holds := false
