@@ -24,20 +24,20 @@ type Given struct {
 }
 
 // besideWait is how long a program beside a line may take to begin, and to end.
-const besideWait = 5 * time.Second
+const besideWait = 10 * time.Second
 
 // Lend gives what is given to a command that was not started yet. TakeBack ends
 // what runs beside it, and is called after the command ended, however it did.
 func (g Given) Lend(cmd *exec.Cmd) (takeBack func(), err error) {
 	var undo []func()
-	takeBack = func() {
+	all := func() {
 		for _, u := range undo {
 			u()
 		}
 	}
 	defer func() {
 		if err != nil {
-			takeBack()
+			all()
 		}
 	}()
 	if len(g.Env) > 0 {
@@ -58,7 +58,7 @@ func (g Given) Lend(cmd *exec.Cmd) (takeBack func(), err error) {
 		}
 		undo = append(undo, end)
 	}
-	return takeBack, nil
+	return all, nil
 }
 
 // unnamed is a file that can be read and has no name any more: who has no
