@@ -83,7 +83,7 @@ func (c *course) find(word string) (*lessons.Lesson, error) {
 }
 
 func (c *course) runner(l *lessons.Lesson) *lessons.Runner {
-	return &lessons.Runner{Sbx: c.sbx, Dir: c.state.Folder(l)}
+	return &lessons.Runner{Sbx: c.sbx, Dir: c.state.Folder(l), Given: l.Given}
 }
 
 // start makes the folder of a lesson and takes note of it.
