@@ -105,7 +105,7 @@ func beside(program, dir string) (end func(), err error) {
 	}
 	if err != nil {
 		end()
-		return nil, fmt.Errorf("the program beside the line is not ready: %s", strings.TrimSpace(stderr.String()))
+		return nil, fmt.Errorf("the program beside the line is not ready: %s", strings.TrimSpace(stderr.buffer.String()))
 	}
 	return end, nil
 }

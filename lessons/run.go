@@ -26,6 +26,8 @@ type Runner struct {
 	Dir string // the student's folder; every line begins there
 	// Timeout ends a line that gives none itself; 0 means DefaultTimeout.
 	Timeout time.Duration
+	// Env is the environment of sbx; nil means this process' own.
+	Env []string
 	// Before are flags that stand before the student's, which win over them.
 	Before []string
 	// After are flags that stand behind the student's and win over them: what
@@ -52,6 +54,8 @@ type Observation struct {
 	View   *observe.View  // CMD before its first instruction; nil where it was not seen
 	Stdout []byte         // at most 256 KiB
 	Stderr []byte         // the same, what sbx itself said included
+	Cut    bool           // CMD wrote more than that
+	Trace  []TracedCall   // the calls that made the sandbox, in order
 	// Survivors are the processes that CMD left behind, by number on the host;
 	// they are ended. Nil where that cannot be known.
 	Survivors []int
@@ -62,6 +66,14 @@ type Observation struct {
 	ctx    context.Context
 	answer string // of a lesson with secrets: the word that was given
 	secret string // and the right one
+}
+
+// TracedCall is a line of sbx run --trace-file.
+type TracedCall struct {
+	Step         string  `json:"step"`
+	Call         string  `json:"call"`
+	Result       string  `json:"result"` // a number, or the name of an errno
+	Microseconds float64 `json:"microseconds"`
 }
 
 // SetupError is a sandbox that was not made.
@@ -126,18 +138,18 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	report, look := filepath.Join(tmp, "report"), filepath.Join(tmp, "look")
+	report, look, trace := filepath.Join(tmp, "report"), filepath.Join(tmp, "look"), filepath.Join(tmp, "trace")
 	timeout := r.Timeout
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	args := []string{"run", "--report", report, "--look", look, "--changes", "--timeout", timeout.String()}
+	args := []string{"run", "--report", report, "--look", look, "--trace-file", trace, "--changes", "--timeout", timeout.String()}
 	args = slices.Concat(args, r.Before, line.Flags, r.After, []string{"--"}, line.CMD)
 	// A line's own --timeout may be longer than what it is waited for.
-	ctx, cancel := context.WithTimeout(ctx, 2*timeout)
+	within, cancel := context.WithTimeout(ctx, 2*timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, r.Sbx, args...)
-	cmd.Dir = r.Dir
+	cmd := exec.CommandContext(within, r.Sbx, args...)
+	cmd.Dir, cmd.Env = r.Dir, r.Env
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGKILL) } // the sandbox goes with sbx
 	cmd.WaitDelay = time.Second
 	// The time of a file comes from the coarse clock, which lies behind the fine
@@ -147,7 +159,9 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 		return nil, err
 	}
 	o := &Observation{Line: line, began: now.Nano(), runner: r, ctx: ctx}
-	var stdout, stderr limited
+	// CMD's stdout is closed when it has written far too much, which ends what
+	// does not look. Stderr stays open, because sbx itself writes there.
+	stdout, stderr := limited{most: stopOutput}, limited{}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	takeBack, err := r.Given.Lend(cmd)
 	if err != nil {
@@ -155,12 +169,22 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 	}
 	defer takeBack()
 	err = cmd.Run()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	var exit *exec.ExitError
 	// A process that survives CMD holds the pipes: then they are closed for it.
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, errOutput) && !errors.Is(err, exec.ErrWaitDelay) {
 		return nil, err
 	}
-	o.Stdout, o.Stderr, o.Code = stdout.Bytes(), stderr.Bytes(), cmd.ProcessState.ExitCode()
+	o.Stdout, o.Stderr, o.Code = stdout.buffer.Bytes(), stderr.buffer.Bytes(), cmd.ProcessState.ExitCode()
+	o.Cut = stdout.cut || stderr.cut
+	o.Trace = readTrace(trace)
+	if within.Err() != nil {
+		o.Result.Verdict, o.Result.Code, o.Result.Evidence = sandbox.VerdictTimeout, 124, "it had twice the time that a line may have"
+		o.Code = 124
+		return o, nil
+	}
 	if err := readJSON(report, &o.Result); err != nil {
 		if o.Code == 125 { // wrong usage: there is no report
 			o.Result.Verdict, o.Result.Code = sandbox.VerdictSetup, o.Code
@@ -188,6 +212,40 @@ func (o *Observation) with(cmd []string) (*Observation, error) {
 	return o.runner.Run(o.ctx, Line{Flags: o.Line.Flags, CMD: cmd})
 }
 
+// readTrace reads what is there: a sandbox that was not made has a part of it.
+func readTrace(name string) []TracedCall {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	var out []TracedCall
+	for line := range bytes.Lines(text) {
+		var c TracedCall
+		if json.Unmarshal(line, &c) == nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Explain is what sbx explain prints for a line, with further flags.
+func (r *Runner) Explain(ctx context.Context, line Line, flags ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	defer cancel()
+	args := slices.Concat([]string{"explain"}, flags, line.Flags, []string{"--"}, line.CMD)
+	cmd := exec.CommandContext(ctx, r.Sbx, args...)
+	cmd.Dir, cmd.Env = r.Dir, r.Env
+	var stdout, stderr limited
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.buffer.Bytes()))
+	}
+	return stdout.buffer.Bytes(), nil
+}
+
+// Remove removes the folder and everything in it.
+func (r *Runner) Remove() error { return removeAll(r.Dir) }
+
 func readJSON(name string, to any) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -196,10 +254,26 @@ func readJSON(name string, to any) error {
 	return json.Unmarshal(data, to)
 }
 
-// limited keeps the first bytes of what is written and drops the rest.
-type limited struct{ bytes.Buffer }
+// stopOutput is how much CMD may write to stdout before it is closed, in bytes.
+const stopOutput = 16 << 20
+
+var errOutput = errors.New("more output than a line may write")
+
+// limited keeps the first bytes of what is written and drops the rest; with most
+// it is an error to write more than that.
+// The buffer is no embedded field: its ReadFrom would let io.Copy pass Write by.
+type limited struct {
+	buffer     bytes.Buffer
+	cut        bool
+	seen, most int // bytes; most 0 means no end
+}
 
 func (l *limited) Write(b []byte) (int, error) {
-	l.Buffer.Write(b[:min(len(b), maxOutput-l.Len())])
+	room := maxOutput - l.buffer.Len()
+	l.cut = l.cut || len(b) > room
+	l.buffer.Write(b[:min(len(b), room)])
+	if l.seen += len(b); l.most > 0 && l.seen > l.most {
+		return 0, errOutput
+	}
 	return len(b), nil
 }

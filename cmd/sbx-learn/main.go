@@ -27,6 +27,7 @@ type commands struct {
 		Reset resetCommand `cmd:"" help:"Begin a lesson anew."`
 		Watch watchCommand `cmd:"" help:"Go through the course with single keys."`
 	} `cmd:"" help:"The course in the terminal."`
+	Classroom classroomCommand `cmd:"" help:"The course and the switchboard in the browser."`
 }
 
 // exitCode is an error that is told already.

@@ -20,11 +20,12 @@ type runCommand struct {
 	TTY   bool `name:"tty" short:"t" common:"" group:"Terminal" help:"Give CMD a terminal of its own on stdin, stdout and stderr, whatever they are."`
 	NoTTY bool `name:"no-tty" short:"T" group:"Terminal" help:"Give CMD your terminal as it is: it can read what you type, and change its settings."`
 
-	Trace    bool   `name:"trace" common:"" group:"Looking" help:"Print each call that makes the sandbox, with result and microseconds."`
-	Changes  bool   `name:"changes" common:"" group:"Looking" help:"At exit, list what CMD wrote; nothing of it reached your files."`
-	Look     string `name:"look" group:"Looking" placeholder:"FILE" help:"Write what the kernel says of CMD before its first instruction to FILE, as inspect --json does."`
-	Report   string `name:"report" group:"Looking" placeholder:"FILE" help:"Write how CMD ended, and why, to FILE as JSON."`
-	ResultFD string `name:"result-fd" group:"Looking" placeholder:"N" help:"Write the same JSON to the open descriptor N."`
+	Trace     bool   `name:"trace" common:"" group:"Looking" help:"Print each call that makes the sandbox, with result and microseconds."`
+	TraceFile string `name:"trace-file" group:"Looking" placeholder:"FILE" help:"Write each call to FILE, a line of JSON each."`
+	Changes   bool   `name:"changes" common:"" group:"Looking" help:"At exit, list what CMD wrote; nothing of it reached your files."`
+	Look      string `name:"look" group:"Looking" placeholder:"FILE" help:"Write what the kernel says of CMD before its first instruction to FILE, as inspect --json does."`
+	Report    string `name:"report" group:"Looking" placeholder:"FILE" help:"Write how CMD ended, and why, to FILE as JSON."`
+	ResultFD  string `name:"result-fd" group:"Looking" placeholder:"N" help:"Write the same JSON to the open descriptor N."`
 
 	// The course's last lesson runs a box with a step off that is to be found.
 	Quiet bool `name:"quiet" hidden:"" help:"Do not say which steps are left out."`
@@ -97,6 +98,10 @@ func (r *runCommand) run(c *call) error {
 			return err
 		}
 	}
+	trace, err := openTraceFile(r.TraceFile, cmd)
+	if err != nil {
+		return err
+	}
 	look, err := openLook(r.Look, cmd)
 	if err != nil {
 		return err
@@ -104,15 +109,15 @@ func (r *runCommand) run(c *call) error {
 	err = r.execute(cmd)
 	ran = cmd.Result != nil
 	var forged *forgedError
-	if lerr := look.write(); lerr != nil {
-		say(lerr.Error())
-		errors.As(lerr, &forged)
-		err = errors.Join(err, lerr)
-	}
-	if werr := out.write(cmd, err); werr != nil {
-		say(werr.Error())
-		errors.As(werr, &forged)
-		err = errors.Join(err, werr)
+	for _, write := range []func() error{
+		look.write, trace.write,
+		func() error { return out.write(cmd, err) },
+	} {
+		if werr := write(); werr != nil {
+			say(werr.Error())
+			errors.As(werr, &forged)
+			err = errors.Join(err, werr)
+		}
 	}
 	if cmd.Result != nil {
 		sayAppeared(cmd.Result.Appeared)

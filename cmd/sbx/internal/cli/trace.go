@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -72,6 +75,54 @@ func (t *tracer) event(e sandbox.Event) {
 func (t *tracer) line(step, took, result, call string) string {
 	return pad(step, traceStep) + " " + padLeft(took, traceTime) + " " + pad(result, traceResult) + " " +
 		strings.Join(breakCall(call, t.cols-traceIndent), "\n"+strings.Repeat(" ", traceIndent)) + "\n"
+}
+
+// tracedCall is a line of --trace-file.
+type tracedCall struct {
+	Version      int     `json:"version"` // 1
+	Step         string  `json:"step"`
+	Call         string  `json:"call"`
+	Result       string  `json:"result"`
+	Microseconds float64 `json:"microseconds"`
+}
+
+// traceFile is the file of --trace-file. What is to stand in it is kept until
+// the end, since CMD may be able to write to it.
+type traceFile struct {
+	file  *os.File
+	lines bytes.Buffer
+}
+
+// openTraceFile has each call noted for a file. It returns nil, which can be
+// written, where nobody asked.
+func openTraceFile(name string, cmd *sandbox.Cmd) (*traceFile, error) {
+	if name == "" {
+		return nil, nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, &usageError{msg: "--trace-file: " + err.Error()}
+	}
+	t := &traceFile{file: f}
+	before, lines := cmd.Trace, json.NewEncoder(&t.lines)
+	cmd.Trace = func(e sandbox.Event) {
+		if before != nil {
+			before(e)
+		}
+		if e.Kind != sandbox.EventExec {
+			_ = lines.Encode(tracedCall{1, e.Step, e.Call, resultText(e.Result), float64(e.Took.Nanoseconds()) / 1000})
+		}
+	}
+	return t, nil
+}
+
+func (t *traceFile) write() error {
+	if t == nil {
+		return nil
+	}
+	forged := ours(t.file, "--trace-file", t.file.Name())
+	_, err := t.lines.WriteTo(t.file)
+	return errors.Join(forged, err, t.file.Close())
 }
 
 func microseconds(d time.Duration) string {

@@ -1,0 +1,43 @@
+// The teacher's view: who has done which lesson. It asks again every 5 seconds.
+'use strict'
+
+const cell = (name, text, attributes = {}) => {
+  const e = document.createElement(name)
+  e.textContent = text
+  for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v)
+  return e
+}
+
+async function show() {
+  const status = document.getElementById('status')
+  let data
+  try {
+    const answer = await fetch('/api/teacher', { credentials: 'same-origin' })
+    data = await answer.json()
+    if (!answer.ok) throw new Error(data.error)
+  } catch (e) {
+    status.textContent = 'The classroom does not answer: ' + e.message
+    return
+  }
+  const n = data.students.length
+  status.textContent = n === 0 ? 'Nobody has typed a name yet.' : n + (n === 1 ? ' student.' : ' students.') + ' ✓ done, a number: tries so far.'
+  const head = document.createElement('tr')
+  head.append(cell('th', 'Name', { scope: 'col' }), cell('th', 'Done', { scope: 'col' }))
+  for (const l of data.lessons) head.append(cell('th', String(l.number), { scope: 'col', title: l.title }))
+  const rows = data.students.map(s => {
+    const row = document.createElement('tr')
+    row.append(cell('td', s.name), cell('td', Object.keys(s.done).length + ' of ' + data.lessons.length))
+    for (const l of data.lessons) {
+      const text = s.done[l.id] ? '✓' : s.tries[l.id] ? String(s.tries[l.id]) : '·'
+      row.append(cell('td', text, { title: l.title, class: s.done[l.id] ? 'done' : '' }))
+    }
+    return row
+  })
+  const thead = document.createElement('thead'), tbody = document.createElement('tbody')
+  thead.append(head)
+  tbody.append(...rows)
+  document.getElementById('table').replaceChildren(thead, tbody)
+}
+
+show()
+setInterval(show, 5000)
