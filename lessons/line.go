@@ -68,7 +68,7 @@ func Parse(text string) (Line, error) {
 	if i < 0 {
 		return Line{}, errors.New("the answer has a -- between the flags and CMD")
 	}
-	l := Line{Flags: words[:i], CMD: words[i+1:]}
+	l := Line{Flags: words[:i:i], CMD: words[i+1:]}
 	if len(l.CMD) == 0 {
 		return Line{}, errors.New("after the -- stands no CMD")
 	}

@@ -105,19 +105,36 @@ func (s *Server) lines(in *boardRequest) (switched, full lessons.Line, err error
 		return switched, full, &refusal{err.Error()}
 	}
 	var flags []string
+	if lacking := s.lacking(); len(lacking) > 0 {
+		line.Flags = append(line.Flags, "--skip", strings.Join(lacking, ","))
+	}
+	flags = slices.Clone(line.Flags)
 	if len(in.Off) > 0 {
 		flags = append(flags, "--skip", strings.Join(in.Off, ","))
 	}
 	if len(in.With) > 0 {
 		flags = append(flags, "--with", strings.Join(in.With, ","))
 	}
-	if in.Root {
-		flags = append(flags, "-u", "0")
+	if in.Root { // who CMD is is no step: both sides have it
+		flags, line.Flags = append(flags, "-u", "0"), append(line.Flags, "-u", "0")
 	}
 	if in.Keep {
 		flags = append(flags, "--cap-add", "ALL")
 	}
 	return lessons.Line{Flags: flags, CMD: line.CMD}, line, nil
+}
+
+// lacking are the steps that this host cannot do, which are off in every line of
+// the board; but for what protects the server from other machines, where a run
+// fails instead.
+func (s *Server) lacking() []string {
+	var out []string
+	for _, name := range sortedNames(s.broken) {
+		if st := sandbox.LookupStep(name); st != nil && !st.OnRequest && s.clamp.locked(name) == "" {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // runner runs lines of a browser in its folder for a lesson or the board.
@@ -183,6 +200,34 @@ func (s *Server) run(r *request) (any, error) {
 		return nil, err
 	}
 	return s.both(r, runner, [2]string{"as switched", "every step on"}, switched, full)
+}
+
+// look shows what the switches make of a process, without its command.
+func (s *Server) look(r *request) (any, error) {
+	var in boardRequest
+	if err := r.read(&in); err != nil {
+		return nil, err
+	}
+	in.Command = "true"
+	line, _, err := s.lines(&in)
+	if err != nil {
+		return nil, err
+	}
+	runner, err := s.prepare(r, "board", boardFiles(), false)
+	if err != nil {
+		return nil, err
+	}
+	// A look does not end a run that the browser has asked for.
+	ctx, ahead, leave, err := s.queue.enter(r.Context(), "look of "+r.browser, r.address())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	o, err := runner.Run(ctx, line)
+	if err != nil {
+		return nil, err
+	}
+	return &boardJSON{Version: 1, Panes: []pane{s.pane("as switched", o)}, Changes: []observe.Change{}, Waited: ahead}, nil
 }
 
 // boardFiles are the files of the board's folder, for commands to work on.

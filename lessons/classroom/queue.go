@@ -8,7 +8,8 @@ import (
 )
 
 // queue lets a number of runs go at once; the others wait. A browser has one
-// place in it: who asks again while waiting or running ends the run before. A
+// place in it (and one for what its switches look like): who asks again while
+// waiting or running ends the run before. A
 // browser's name is cheap to make up, an address is not: the addresses that wait
 // take turns, so that one that sends a hundred names delays itself.
 type queue struct {

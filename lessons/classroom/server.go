@@ -179,7 +179,7 @@ func (s *Server) Handler() http.Handler {
 		w.Header().Set("Content-Type", "text/css; charset=utf-8")
 		_, _ = w.Write(s.sheet)
 	})
-	for _, name := range []string{"board.js", "teacher.js", "icon.svg"} {
+	for _, name := range []string{"page.js", "lessons.js", "board.js", "teacher.js", "icon.svg"} {
 		mux.HandleFunc("GET /"+name, page(name))
 	}
 	mux.HandleFunc("GET /api/course", s.answer(s.course))
@@ -187,6 +187,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /api/name", s.answer(s.setName))
 	mux.HandleFunc("POST /api/plan", s.answer(s.plan))
 	mux.HandleFunc("POST /api/run", s.answer(s.run))
+	mux.HandleFunc("POST /api/look", s.answer(s.look))
 	mux.HandleFunc("POST /api/experiment", s.answer(s.experiment))
 	mux.HandleFunc("POST /api/predict", s.answer(s.predict))
 	mux.HandleFunc("POST /api/check", s.answer(s.check))
@@ -308,11 +309,12 @@ func (s *Server) place(r *request) (any, error) {
 
 // courseJSON is what the page begins with.
 type courseJSON struct {
-	Version int          `json:"version"`
-	Shared  bool         `json:"shared"` // another machine may be at it
-	Name    string       `json:"name"`   // the student's, "" until it was typed
-	Steps   []stepJSON   `json:"steps"`
-	Lessons []lessonJSON `json:"lessons"`
+	Version int               `json:"version"`
+	Shared  bool              `json:"shared"` // another machine may be at it
+	Name    string            `json:"name"`   // the student's, "" until it was typed
+	Host    map[string]uint64 `json:"host"`   // the server's own namespaces, by kind
+	Steps   []stepJSON        `json:"steps"`
+	Lessons []lessonJSON      `json:"lessons"`
 }
 
 type lessonJSON struct {
@@ -327,7 +329,10 @@ type lessonJSON struct {
 
 func (s *Server) course(r *request) (any, error) {
 	student := s.roster.of(r.browser)
-	out := courseJSON{Version: 1, Shared: s.clamp.remote, Name: student.Name, Steps: s.steps(), Lessons: []lessonJSON{}}
+	out := courseJSON{Version: 1, Shared: s.clamp.remote, Name: student.Name, Host: map[string]uint64{}, Steps: s.steps(), Lessons: []lessonJSON{}}
+	for _, n := range s.self.Namespaces {
+		out.Host[n.Kind] = n.Inode
+	}
 	for _, l := range lessons.All() {
 		out.Lessons = append(out.Lessons, lessonJSON{
 			ID: l.ID(), Number: l.Number, Title: l.Title, Minutes: l.Minutes, Steps: l.Steps,
