@@ -178,11 +178,11 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 	}
 	if term != nil {
 		s.begin() // before the terminal is raw: a signal that ends sbx would leave it so
+		term.begin(s.hangup)
 	} else {
 		// Until then a signal ends sbx, and with it a CMD that has hardly begun.
 		cmd.Lasting = s.begin
 	}
-	term.begin()
 	err = cmd.Wait()
 	s.end()
 	term.drain(cmd)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,9 @@ const (
 // have been about to handle it when the stop came.
 const echo = 100 * time.Millisecond
 
+// farewell is how long CMD may go on once its terminal has hung up.
+const farewell = 2 * time.Second
+
 // session is a CMD that runs in the foreground: its signals and its stops.
 type session struct {
 	cmd     *sandbox.Cmd
@@ -41,6 +45,8 @@ type session struct {
 	begun   bool
 	seen    *evidence   // nil until CMD has lasted
 	asked   []time.Time // when CMD was asked to end
+	nohup   bool        // the caller ignores SIGHUP
+	hungUp  sync.Once
 	// stopping says that a SIGTSTP is that of suspend itself: sbx is in the
 	// group that it goes to.
 	stopping atomic.Bool
@@ -65,6 +71,7 @@ func (s *session) begin() {
 	s.begun = true
 	defer release()
 	s.seen = gather(s.cmd)
+	s.nohup = signal.Ignored(unix.SIGHUP) // Notify changes that
 	signal.Notify(s.signals, forwarded...)
 	go func() {
 		defer s.term.restoreOnPanic()
@@ -108,6 +115,42 @@ func (s *session) handle(sig unix.Signal) {
 		}
 	}
 	s.forward(sig)
+}
+
+// hangup ends a sandbox whose terminal is gone, as the kernel does with what is
+// in the foreground of one: SIGHUP, and SIGCONT for what is stopped and could
+// not act on it. Both go to the groups of CMD and of the foreground of CMD's own
+// terminal: a process in vfork(2) waits for a child that may be what is stopped.
+// A CMD that stays, for nobody to see, is killed. As for any program, nohup(1)
+// keeps one alive.
+func (s *session) hangup() {
+	if s.nohup {
+		return
+	}
+	s.hungUp.Do(func() {
+		s.everywhere(unix.SIGHUP)
+		s.everywhere(unix.SIGCONT)
+		select {
+		case <-s.done:
+		case <-time.After(farewell):
+			_ = s.cmd.Kill()
+		}
+	})
+}
+
+// everywhere sends a signal to CMD's group and to the one in the foreground of
+// CMD's terminal.
+func (s *session) everywhere(sig unix.Signal) {
+	pid := s.cmd.Pid()
+	if group, err := unix.Getpgid(pid); err == nil && group == pid {
+		_ = unix.Kill(-pid, sig)
+	} else {
+		_ = s.cmd.Signal(sig)
+	}
+	front, err := unix.IoctlGetInt(int(s.term.master.Fd()), unix.TIOCGPGRP)
+	if err == nil && front > 1 && front != pid && front != unix.Getpgrp() {
+		_ = unix.Kill(-front, sig)
+	}
 }
 
 // forward sends a signal to CMD. What a terminal sends to all of a process

@@ -121,6 +121,7 @@ type terminal struct {
 	out           *os.File // where to what CMD prints goes
 	typing        typing
 	in            *os.File // what the user types; nil until it is known
+	gone          func()   // called when the caller's terminal hung up, by two goroutines at most
 	woken         sync.Once
 	awake         atomic.Bool // the keys go to CMD, and in is known
 	copied        chan struct{}
@@ -206,10 +207,12 @@ func (t *terminal) lend(cmd *sandbox.Cmd) {
 	cmd.Spec.TerminalOnDemand = cmd.Spec.Terminal && t.typing == typedOnDemand
 }
 
-// begin copies, from the start of CMD on.
-func (t *terminal) begin() {
-	if t == nil {
-		return
+// begin copies, from the start of CMD on, and calls gone when the caller's
+// terminal hangs up.
+func (t *terminal) begin(gone func()) {
+	t.gone = gone
+	if t.outer != nil {
+		go t.line()
 	}
 	// What CMD prints may be answered at once: the keys are its own by then.
 	if t.typing == typedAtOnce {
@@ -250,6 +253,27 @@ func (t *terminal) demanded(sig unix.Signal) bool {
 		t.raw()
 	}
 	return true
+}
+
+// line waits until the caller's terminal hangs up: its window was closed, or its
+// connection lost. The kernel sends SIGHUP to the leader of the session and to
+// the group in the foreground alone (tty_signal_session_leader in its
+// drivers/tty/tty_jobctrl.c); a job in the background hears of it only from a
+// shell that lives long enough and cares. Poll(2) reports a hangup unasked.
+func (t *terminal) line() {
+	defer t.restoreOnPanic()
+	poll := []unix.PollFd{{Fd: int32(t.outer.Fd())}}
+	for {
+		n, err := unix.Poll(poll, -1)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return
+		case n > 0:
+			t.gone()
+			return
+		}
+	}
 }
 
 // output copies what CMD prints. A caller's terminal that is gone does not hold
@@ -334,6 +358,10 @@ func (t *terminal) typed() {
 			continue
 		}
 		if poll[1].Revents != 0 {
+			return
+		}
+		if keys && poll[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0 {
+			t.gone() // not the end of a file: CMD gets SIGHUP, and no Ctrl-D
 			return
 		}
 		if keys && !inForeground(in) {

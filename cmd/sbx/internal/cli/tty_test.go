@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,8 @@ func sbxPath(t *testing.T) string {
 func open(t *testing.T, name string, args ...string) *screen {
 	t.Helper()
 	need(t, "userns")
+	// Tests under nohup(1) have SIGHUP ignored, and so would all that they start.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
 	s := &screen{t: t, ended: make(chan error, 1)}
 	var err error
 	if s.master, s.slave, err = pty.Open(); err != nil {
@@ -55,6 +58,16 @@ func open(t *testing.T, name string, args ...string) *screen {
 	if err := pty.Setsize(s.master, &pty.Winsize{Rows: 30, Cols: 100}); err != nil {
 		t.Fatal(err)
 	}
+	// A reader that blocks in the kernel would keep a closed terminal open.
+	fd, err := unix.FcntlInt(s.master.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.master.Close()
+	s.master = os.NewFile(uintptr(fd), "terminal")
 	s.before = s.settings()
 	s.cmd = exec.Command(name, args...)
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = s.slave, s.slave, s.slave
@@ -264,6 +277,57 @@ func TestTerminalRestored(t *testing.T) {
 			}
 			if after := s.settings(); after != s.before {
 				t.Errorf("the terminal is not what it was:\n%+v, before\n%+v", after, s.before)
+			}
+		})
+	}
+}
+
+// TestTerminalGone: a job in the background whose terminal hangs up, and whose
+// shell could not tell it, ends with all that it started; one under nohup does
+// not.
+func TestTerminalGone(t *testing.T) {
+	for i, c := range []struct {
+		name, line string
+		stays      bool
+	}{
+		{"plain", "sbx run sh -c 'echo be\"\"gun; sleep MARK; true' &", false},
+		{"one stopped", "sbx run sh -c 'sleep MARK & kill -STOP $!; echo be\"\"gun; wait' &", false},
+		{"in vfork", "sbx run python3 -c 'import subprocess; subprocess.Popen([\"sh\", \"-c\", \"kill -STOP $$; echo be\"\"gun; sleep MARK\"]); print(\"be\" \"gun\", flush=True); input()' &", false},
+		{"hangup ignored", "sbx run sh -c 'trap \"\" HUP; echo be\"\"gun; sleep MARK; sleep MARK' &", false},
+		{"output alone", "sbx run sh -c 'echo be\"\"gun >&2; sleep MARK; true' </dev/null >/dev/null &", false},
+		{"in a pipeline", "sbx run sh -c 'echo be\"\"gun >&2; sleep MARK; true' | cat &", false},
+		{"nohup", "(trap '' HUP; sbx run sh -c 'echo be\"\"gun; sleep MARK; true') &", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if strings.Contains(c.line, "python3") {
+				need(t, "tool:python3")
+			}
+			s := open(t, "bash", "--norc", "--noprofile", "-i")
+			s.await("outer> ")
+			mark := strconv.Itoa(600000000 + os.Getpid()*100 + i)
+			s.typed(strings.ReplaceAll(c.line, "MARK", mark) + "\r")
+			s.await("begun")
+			if len(processesWith(mark)) == 0 {
+				t.Fatal("CMD does not run")
+			}
+			_ = s.cmd.Process.Kill() // it passes no SIGHUP on
+			s.awaitEnd()
+			s.slave.Close()
+			s.master.Close()
+			left := processesWith(mark)
+			for end := time.Now().Add(farewell + 8*time.Second); len(left) > 0 && time.Now().Before(end); left = processesWith(mark) {
+				if c.stays && time.Until(end) < 7*time.Second {
+					break
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			if len(left) > 0 != c.stays {
+				t.Errorf("left are %q", left)
+			}
+			for _, p := range left { // of this test alone: the mark is its own
+				if pid, err := strconv.Atoi(p[:strings.IndexByte(p, ':')]); err == nil {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
 			}
 		})
 	}
