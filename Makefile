@@ -14,7 +14,7 @@ SIBLINGS = $(patsubst cmd/%,bin/%,$(wildcard cmd/sbx-*))
 comma := ,
 empty :=
 ifdef CI
-export SBX_REQUIRE ?= $(subst $(empty) $(empty),$(comma),$(strip userns overlay seccomp landlock subuid strace git setuid sysvipc timens cgroupns pty procmount memfd-exec tool:bash tool:gcc tool:python3 tool:unshare tool:bwrap tool:go built))
+export SBX_REQUIRE ?= $(subst $(empty) $(empty),$(comma),$(strip userns overlay seccomp landlock subuid strace git setuid sysvipc timens cgroupns pty procmount memfd-exec tool:bash tool:gcc tool:python3 tool:unshare tool:bwrap tool:go built chromium))
 endif
 
 .NOTPARALLEL:

@@ -49,7 +49,7 @@ var heavyPackages = []string{
 var arrows = []arrow{
 	{
 		From:  "sandbox",
-		Never: slices.Concat(heavyPackages, []string{"C", "github.com/seccomp/libseccomp-golang", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/network", "sandbox/judge", "sandbox/toolfile", "github.com/pelletier/go-toml/v2", "lessons", "regexp"}),
+		Never: slices.Concat(heavyPackages, []string{"C", "github.com/seccomp/libseccomp-golang", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/network", "sandbox/judge", "sandbox/toolfile", "github.com/pelletier/go-toml/v2", "lessons", "lessons/classroom", "regexp"}),
 		Why:   "a program that imports the library needs no C, and starts as fast as without it",
 	},
 	{
@@ -102,8 +102,18 @@ var arrows = []arrow{
 	},
 	{
 		From:  "cmd/sbx",
-		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/seccomp", "sandbox/image", "sandbox/build", "sandbox/network", "lessons/classroom"}),
+		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/seccomp", "sandbox/image", "sandbox/build", "sandbox/network", "lessons", "lessons/classroom"}),
 		Why:   "Go initialises every linked package before main; heavy verbs are sibling commands",
+	},
+	{
+		From:  "lessons",
+		Never: []string{"C", "net/http", "html/template", "sandbox/seccomp", "lessons/classroom", "cmd/sbx/internal/cli", "github.com/yuin/goldmark"},
+		Why:   "the course in the terminal needs no web server, and what a student types goes through the sbx binary alone",
+	},
+	{
+		From:  "lessons/classroom",
+		Never: []string{"C", "cmd/sbx/internal/cli", "github.com/chromedp/chromedp"},
+		Why:   "the server isolates nothing itself: it starts sbx; a browser is for its tests",
 	},
 }
 
