@@ -464,8 +464,16 @@ func (w *watch) View() tea.View {
 // keys is the last line: what a single key does, as much as fits.
 func (w *watch) keys() string {
 	all := [][2]string{
-		{"p", "predict"}, {"x", "experiment"}, {"e", "edit"}, {"c", "check"}, {"h", "hint"}, {"n", "next"},
-		{"l", "list"}, {"t", "text"}, {"r", "reset"}, {"q", "quit"},
+		{"p", "predict"},
+		{"x", "experiment"},
+		{"e", "edit"},
+		{"c", "check"},
+		{"h", "hint"},
+		{"n", "next"},
+		{"l", "list"},
+		{"t", "text"},
+		{"r", "reset"},
+		{"q", "quit"},
 	}
 	var b strings.Builder
 	used := 0
