@@ -479,7 +479,8 @@ func TestReview(t *testing.T) {
 		{"", "echo 2 >file; touch new", []string{"2 changes in the layer of this run:|", "files? [y]es|n"}, "file 1, file"},
 		{
 			"-T", "echo 2 >file; touch new; touch other",
-			[]string{"files? [y]es|s", "Copy the changed|y", "Copy the new|y", "Copy the new|n"}, "file 2, file new",
+			[]string{"files? [y]es|s", "Copy the changed|y", "Copy the new|y", "Copy the new|n"},
+			"file 2, file new",
 		},
 		{"-T", "rm file; echo d >x; echo e >file", []string{"files? [y]es|y"}, "file e, file x"},
 		{"--out dist", "mkdir dist; echo d >dist/x; echo 3 >file", []string{"sbx: --out: 1 file|", "files? [y]es|y"}, "file 3, dist file"},
