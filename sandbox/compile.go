@@ -82,9 +82,10 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 func newCompiler(s *Spec, f *Features) *compiler {
 	c := &compiler{
 		Plan: &Plan{
-			Calls: make([]Call, 0, 224),
-			args:  make([]arg, 0, 720),
-			data:  make([]byte, 0, 16<<10),
+			PlainClone: f.NoClone3,
+			Calls:      make([]Call, 0, 224),
+			args:       make([]arg, 0, 720),
+			data:       make([]byte, 0, 16<<10),
 		},
 		spec: s, feat: f, on: make(map[string]bool, len(Steps)),
 		entries: make([]entry, 0, 48), made: make([]string, 0, 32),

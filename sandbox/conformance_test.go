@@ -38,15 +38,30 @@ func TestConformance(t *testing.T) {
 		"a tool": {Tools: []string{"mine"}, ToolTable: sandbox.ToolTable{Tools: []sandbox.Tool{{
 			Name: "mine", Folders: []sandbox.ToolFolder{{At: []sandbox.Place{sandbox.Place(ownFolder(t))}, Hide: []sandbox.Pattern{"token", "a/b/token"}}},
 		}}}},
+		"clone3 is refused":                {Skip: []string{"root"}},
+		"clone3 is refused, CMD is PID 1":  {AsPID1: true},
+		"clone3 is refused, no namespaces": {Skip: []string{"user"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			refused := ""
+			if strings.HasPrefix(name, "clone3") {
+				refused = "refused"
+				spec, _ = spec.Resolve()
+			}
 			spec.Args = []string{"true", "an argument"}
 			text, err := json.Marshal(spec)
 			if err != nil {
 				t.Fatal(err)
 			}
-			calls, seen := straced(t, "plan", string(text))
-			conform(t, calls, childCalls(t, seen))
+			calls, seen := straced(t, "plan", string(text), refused)
+			saw := childCalls(t, seen)
+			if refused != "" {
+				saw = withoutHandlers(t, saw)
+			}
+			if plain := strings.Contains(seen, "clone(child_stack=NULL, flags=CLONE_VM|CLONE_PIDFD|CLONE_VFORK"); plain != (refused != "") {
+				t.Errorf("clone in place of clone3: %v", plain)
+			}
+			conform(t, calls, saw)
 		})
 	}
 }
@@ -83,7 +98,7 @@ func straced(t *testing.T, probe string, args ...string) (calls []string, seen s
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(plan.String()) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "clone3(") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "clone3(") && !strings.HasPrefix(line, "clone(") {
 			calls = append(calls, line)
 		}
 	}
@@ -96,6 +111,14 @@ func probePlan(args []string) error {
 	if err := json.Unmarshal([]byte(args[0]), &c.Spec); err != nil {
 		return err
 	}
+	if len(args) > 1 && args[1] != "" {
+		f, err := sandbox.Probe(&c.Spec)
+		if err != nil {
+			return err
+		}
+		f.NoClone3 = true
+		c.Features = f
+	}
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := c.Run()
 	os.Stdout.WriteString(c.Plan().String())
@@ -104,6 +127,26 @@ func probePlan(args []string) error {
 
 // pauses are the two calls of a pause, which the plan prints as a comment.
 var pauses = regexp.MustCompile(`^(write\(\d+, *"\\0", 1\)|read\(\d+, *"\\1", 1\)) += 1$`)
+// withoutHandlers takes away what the plan tells in a comment: that a child of
+// clone begins with the default action for each signal that has a handler.
+func withoutHandlers(t *testing.T, calls []string) []string {
+	t.Helper()
+	cleared := 0
+	for i, call := range calls {
+		switch {
+		case !strings.HasPrefix(call, "rt_sigaction("):
+			if cleared < 10 { // Go handles nearly all
+				t.Errorf("%d handlers were cleared", cleared)
+			}
+			return calls[i:]
+		case strings.Contains(call, "{sa_handler=SIG_DFL, sa_mask=[], sa_flags=0}, NULL, 8) = 0"):
+			cleared++
+		case !strings.Contains(call, ", NULL, {sa_handler="):
+			t.Errorf("neither asks for a handler nor clears one: %s", call)
+		}
+	}
+	return nil
+}
 
 // childCalls are the calls of the process that clone3 made, up to and with the
 // first that executes another program.
@@ -116,10 +159,10 @@ func childCalls(t *testing.T, log string) []string {
 		// Threads are made by clone3 too, but not with CLONE_VFORK.
 		pid, call, _ := strings.Cut(l, " ")
 		call = strings.TrimSpace(call)
-		if strings.HasPrefix(call, "clone3(") && strings.Contains(call, "CLONE_VFORK") {
+		if (strings.HasPrefix(call, "clone3(") || strings.HasPrefix(call, "clone(")) && strings.Contains(call, "CLONE_VFORK") {
 			launcher = pid
 		}
-		if m := made.FindStringSubmatch(call); m != nil && launcher == pid && strings.Contains(call, "clone3") {
+		if m := made.FindStringSubmatch(call); m != nil && launcher == pid && strings.Contains(call, "clone") {
 			child = m[1]
 			break
 		}

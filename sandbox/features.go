@@ -25,6 +25,9 @@ type Features struct {
 	UID, GID int
 	Env      []string // the caller's environment
 	Dir      string   // the caller's working folder, without symbolic links
+	// NoClone3 says that clone3(2) is answered ENOSYS: a filter around the
+	// process makes the C library fall back to clone(2) so, and sbx does the same.
+	NoClone3 bool
 	// LandlockABI is the version that landlock_create_ruleset(2) reports; 0
 	// means that the kernel has none or that it is switched off.
 	LandlockABI int
@@ -117,12 +120,14 @@ var (
 	lastCap      = sync.OnceValue(capability.Last)
 	landlockABI  = sync.OnceValue(landlock.ABI)
 	xattrOnTmpfs = sync.OnceValue(tmpfsXattr)
+	noClone3     = sync.OnceValue(clone3Missing)
 )
 
 // Probe asks this machine for the features that a plan of the spec needs, and
 // for nothing else: it stands between the caller and the start of CMD.
 func Probe(s *Spec) (*Features, error) {
 	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: lastCap(), Host: osHost{}}
+	f.NoClone3 = noClone3()
 	f.Dir = workingFolder()
 	f.OpenFiles = openFiles()
 	if !s.Skips("landlock") {
@@ -132,6 +137,13 @@ func Probe(s *Spec) (*Features, error) {
 		f.TmpfsXattr = xattrOnTmpfs()
 	}
 	return f, nil
+}
+
+// clone3Missing asks for a child with a struct of no bytes, which the kernel
+// refuses with EINVAL before it looks at anything (kernel/fork.c).
+func clone3Missing() bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
+	return errno == unix.ENOSYS
 }
 
 // openFiles is the limit of open files before Go's runtime raised it: the soft

@@ -83,7 +83,9 @@ func (k *clues) is(errnos ...unix.Errno) bool {
 func (k *clues) refused() bool { return k.is(unix.EPERM, unix.EACCES) }
 
 // makesNamespaces says whether the call was to make namespaces.
-func (k *clues) makesNamespaces() bool { return k.call == "clone3" || k.call == "unshare" }
+func (k *clues) makesNamespaces() bool {
+	return k.call == "clone3" || k.call == "clone" || k.call == "unshare"
+}
 
 // sysctl reads one of the kernel's files of one word, "" when it is not there.
 func (k *clues) sysctl(file string) string {
@@ -194,6 +196,8 @@ func harmless(call string) (number uintptr, args [6]uintptr, own unix.Errno) {
 	switch call {
 	case "clone3": // a struct of no bytes
 		return unix.SYS_CLONE3, args, unix.EINVAL
+	case "clone": // flags that exclude each other
+		return unix.SYS_CLONE, [6]uintptr{unix.CLONE_NEWUSER | unix.CLONE_FS}, unix.EINVAL
 	case "unshare": // a flag that is none: CSIGNAL's bits
 		return unix.SYS_UNSHARE, [6]uintptr{1}, unix.EINVAL
 	case "mount": // no path
@@ -329,7 +333,7 @@ func (k *clues) chrooted() string {
 
 // processLimit: fork's EAGAIN, from the rlimit or from the cgroup.
 func (k *clues) processLimit() string {
-	if k.call != "clone3" && !strings.HasPrefix(k.call, "init") || !k.is(unix.EAGAIN) {
+	if k.call != "clone3" && k.call != "clone" && !strings.HasPrefix(k.call, "init") || !k.is(unix.EAGAIN) {
 		return ""
 	}
 	for line := range strings.Lines(k.sysctl("/proc/self/cgroup")) {

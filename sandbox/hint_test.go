@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,16 @@ func TestHintOfAnOuterFilter(t *testing.T) {
 				{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 			}
 			skip, _ := Only([]string{"nnp", "seccomp"})
+			if test.errno == unix.ENOSYS {
+				// And as Docker's: clone with a namespace among its flags is refused.
+				refuse = slices.Insert(
+					refuse, 3,
+					unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 3, K: unix.SYS_CLONE},
+					unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16}, // the low half of the first argument
+					unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, Jf: 1, K: unix.CLONE_NEWUSER},
+					unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+				)
+			}
 			// The threads of C need clone3, which a build with -race has.
 			idle := Command(os.Args[0], "-test.run=^$")
 			idle.Spec.Skip, idle.Spec.Seccomp = skip, cachedFilter(t, refuse)
@@ -152,7 +163,10 @@ func TestHintOfAnOuterFilter(t *testing.T) {
 				t.Fatal(err)
 			}
 			call := map[int]string{unix.SYS_CLONE3: "clone3", unix.SYS_MOUNT: "mount"}[test.call]
-			wantIn(t, string(out), test.step+": "+call, unix.ErrnoName(test.errno), "a seccomp filter around this process refuses "+call, "seccomp=unconfined")
+			if test.errno == unix.ENOSYS {
+				call = "clone"
+			}
+			wantIn(t, string(out), test.step+": "+call+"(", "EPERM", "a seccomp filter around this process refuses "+call+";", "seccomp=unconfined")
 		})
 	}
 }

@@ -20,6 +20,8 @@ type Plan struct {
 	// OwnMemory says that the child gets a copy of the launcher's memory,
 	// because the plan changes its kernel uid or gid.
 	OwnMemory bool
+	// PlainClone says that the plan begins with clone(2), as clone3 is refused.
+	PlainClone bool
 	// Calls are made in order by the child.
 	Calls []Call
 	// Env is the environment of CMD.
@@ -290,7 +292,7 @@ func (p *Plan) program() *rawfork.Program {
 			}
 		}
 	}
-	return &rawfork.Program{Flags: p.Flags, OwnMemory: p.OwnMemory, Calls: calls, Data: p.data, Relocs: p.relocs}
+	return &rawfork.Program{Flags: p.Flags, OwnMemory: p.OwnMemory, PlainClone: p.PlainClone, Calls: calls, Data: p.data, Relocs: p.relocs}
 }
 
 // Text is call i as strace(1) would print it, with names in place of the
@@ -331,8 +333,13 @@ func (p *Plan) Text(i int) string {
 	return b.String()
 }
 
-// Clone is the text of the clone3 that begins the plan.
+// Clone is the text of the clone3 that begins the plan, or of the clone where
+// clone3 is refused.
 func (p *Plan) Clone() string {
+	if p.PlainClone {
+		flags := flagText(&cloneFlags, p.Flags|unix.CLONE_VFORK|unix.CLONE_PIDFD|p.vm())
+		return "clone(" + flags + "|SIGCHLD, NULL, [pidfd], NULL, 0)"
+	}
 	flags := flagText(&cloneFlags, p.Flags|unix.CLONE_VFORK|unix.CLONE_PIDFD|unix.CLONE_PARENT_SETTID|unix.CLONE_CLEAR_SIGHAND|p.vm())
 	return "clone3({flags=" + flags + ", exit_signal=SIGCHLD}, 64)"
 }
@@ -350,6 +357,9 @@ func (p *Plan) String() string {
 	var b strings.Builder
 	b.WriteString(p.Clone())
 	b.WriteByte('\n')
+	if p.PlainClone {
+		b.WriteString("# clone3 is refused (ENOSYS), and clone has no CLONE_CLEAR_SIGHAND: the child begins with rt_sigaction(SIG_DFL) for each signal that has a handler\n")
+	}
 	for _, f := range p.flagsBy {
 		b.WriteString("# " + f.step + ": " + flagText(&cloneFlags, f.flag) + "\n")
 	}

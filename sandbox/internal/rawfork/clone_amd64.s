@@ -14,3 +14,20 @@ TEXT ·clone3(SB),NOSPLIT|NOFRAME,$0-24
 	PUSHQ	R12
 	MOVQ	AX, ret+16(FP)
 	RET
+
+// func clone(flags, pidfd uintptr) uintptr
+//
+// As clone3 above. The arguments are flags with the exit signal, stack,
+// parent_tid (the pidfd's place), child_tid, tls.
+TEXT ·clone(SB),NOSPLIT|NOFRAME,$0-24
+	MOVQ	flags+0(FP), DI
+	XORL	SI, SI
+	MOVQ	pidfd+8(FP), DX
+	XORL	R10, R10
+	XORL	R8, R8
+	MOVQ	$56, AX
+	POPQ	R12
+	SYSCALL
+	PUSHQ	R12
+	MOVQ	AX, ret+16(FP)
+	RET

@@ -51,12 +51,42 @@ func enter(j *job) uintptr {
 //go:norace
 //go:noinline
 func fork(j *job) uintptr {
-	r := clone3(uintptr(unsafe.Pointer(&j.clone)), unsafe.Sizeof(cloneArgs{}))
+	var r uintptr
+	if j.plain {
+		r = clone(uintptr(j.clone.flags|j.clone.exitSignal), uintptr(j.clone.pidfd))
+	} else {
+		r = clone3(uintptr(unsafe.Pointer(&j.clone)), unsafe.Sizeof(cloneArgs{}))
+	}
 	if r != 0 {
 		return r
 	}
+	if j.plain {
+		clearHandlers(j)
+	}
 	run(j)
 	return 0 // not reached
+}
+
+// clearHandlers does in the child what CLONE_CLEAR_SIGHAND does in the kernel
+// (flush_signal_handlers in kernel/signal.c): what has a handler gets the default
+// action, and what is ignored stays so. The child has a table of its own, since
+// CLONE_SIGHAND is not set, so nobody else changes it meanwhile and the launcher
+// keeps its handlers. No signal arrives here: launch has blocked them all, and
+// SIGKILL and SIGSTOP, which cannot be, have no handlers. A program may unblock
+// them before it executes CMD, and then a handler would run in the launcher's
+// memory.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+func clearHandlers(j *job) {
+	for sig := uintptr(1); sig <= signals; sig++ {
+		_, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&j.had)), 8, 0, 0)
+		if e != 0 || j.had.handler <= sigIgn {
+			continue
+		}
+		_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&j.standard)), 0, 8, 0, 0)
+	}
 }
 
 // run is the child. It makes the calls in order until one executes a program,
@@ -207,3 +237,8 @@ func exitsyscall()
 //
 //go:noescape
 func clone3(args, size uintptr) uintptr
+
+// clone makes the clone(2) system call, and returns as clone3 does.
+//
+//go:noescape
+func clone(flags, pidfd uintptr) uintptr

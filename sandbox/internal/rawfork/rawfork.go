@@ -14,7 +14,10 @@
 package rawfork
 
 import (
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,9 +91,14 @@ type Program struct {
 	// gid needs it: done in shared memory, that makes the launcher
 	// non-dumpable and takes from it the right to write the next uid_map.
 	OwnMemory bool
-	Calls     []Call
-	Data      []byte
-	Relocs    []Reloc
+	// PlainClone makes the child with clone(2), where clone3(2) is refused with
+	// ENOSYS: filters do that because they cannot see what clone3 is asked for.
+	// CLONE_CLEAR_SIGHAND and CLONE_PARENT_SETTID are then not among the flags:
+	// the child clears the handlers itself, before the first call.
+	PlainClone bool
+	Calls      []Call
+	Data       []byte
+	Relocs     []Reloc
 	// Trace asks for one Timing a call.
 	Trace bool
 	// Started, when not nil, is called on another goroutine as soon as the
@@ -148,9 +156,20 @@ type job struct {
 	data    unsafe.Pointer
 	report  *report
 	timings unsafe.Pointer // the first of n Timing; nil when not traced
+	plain   bool           // clone in place of clone3
 	block   uint64         // signal mask: all
 	restore uint64         // signal mask of the launching thread
+	// had is what rt_sigaction tells the child, standard what it sets: SIG_DFL.
+	had, standard sigaction
 }
+
+// sigaction is the kernel's struct sigaction, on amd64 and arm64 alike.
+type sigaction struct{ handler, flags, restorer, mask uint64 }
+
+const (
+	signals = 64 // _NSIG
+	sigIgn  = 1  // SIG_IGN; SIG_DFL is 0
+)
 
 // cloneArgs is struct clone_args of clone3(2), first version and set_tid's.
 type cloneArgs struct {
@@ -193,6 +212,13 @@ func (p *Program) Launch() (Child, error) {
 	if !p.OwnMemory {
 		j.clone.flags |= unix.CLONE_VM
 	}
+	if p.PlainClone {
+		if p.Flags&unix.CSIGNAL != 0 || p.Flags>>32 != 0 {
+			return Child{}, unix.EINVAL // flags that only clone3 has
+		}
+		j.plain, rep.pidfd = true, -1
+		j.clone.flags &^= unix.CLONE_PARENT_SETTID | unix.CLONE_CLEAR_SIGHAND
+	}
 	if p.timings != nil {
 		j.timings = unsafe.Pointer(unsafe.SliceData(p.timings))
 	}
@@ -202,7 +228,7 @@ func (p *Program) Launch() (Child, error) {
 	done := make(chan struct{})
 	if p.Started != nil {
 		watch.Go(func() {
-			if pid := waitPid(&rep.pid); pid > 0 {
+			if pid := waitPid(rep, p.PlainClone); pid > 0 {
 				p.Started(pid, done)
 			}
 		})
@@ -285,11 +311,35 @@ func (p *Program) fix(pins *runtime.Pinner) []raw {
 
 // waitPid returns once the kernel or Launch has written the pid. The kernel
 // writes it before the child runs, so the wait is a few microseconds.
-func waitPid(at *int32) int {
+//
+// The plain clone writes a pidfd alone, and returns the pid only once the child
+// has executed a program; but the pidfd knows it.
+func waitPid(rep *report, plain bool) int {
 	for {
-		if pid := atomic.LoadInt32(at); pid != 0 {
+		if pid := atomic.LoadInt32(&rep.pid); pid != 0 {
 			return int(pid)
+		}
+		if fd := atomic.LoadInt32(&rep.pidfd); plain && fd >= 0 {
+			if pid := pidOf(int(fd)); pid > 0 {
+				return pid
+			}
 		}
 		time.Sleep(10 * time.Microsecond)
 	}
+}
+
+// pidOf reads the process id behind a pidfd from its fdinfo (pidfd_open(2)). It
+// is not positive when the process is gone, or /proc is not there.
+func pidOf(fd int) int {
+	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "Pid:"); ok {
+			pid, _ := strconv.Atoi(strings.TrimSpace(value))
+			return pid
+		}
+	}
+	return 0
 }

@@ -2,6 +2,8 @@ package rawfork
 
 import (
 	"errors"
+	"os"
+	"os/signal"
 	"runtime"
 	"sync"
 	"testing"
@@ -51,16 +53,73 @@ func wait(t testing.TB, c Child) unix.WaitStatus {
 }
 
 func TestExec(t *testing.T) {
-	for _, own := range []bool{false, true} {
+	for i := range 4 {
 		p := &program{}
-		p.OwnMemory = own
+		p.OwnMemory, p.PlainClone = i&1 != 0, i&2 != 0
 		p.exec("/bin/sh", "-c", "exit 7")
 		c, err := p.Launch()
 		if err != nil || c.Failure != nil {
-			t.Fatalf("own memory %v: %v %v", own, err, c.Failure)
+			t.Fatalf("own memory %v, plain %v: %v %v", p.OwnMemory, p.PlainClone, err, c.Failure)
 		}
 		if ws := wait(t, c); ws.ExitStatus() != 7 {
-			t.Errorf("own memory %v: status %v, want exit 7", own, ws)
+			t.Errorf("own memory %v, plain %v: status %v, want exit 7", p.OwnMemory, p.PlainClone, ws)
+		}
+	}
+}
+
+// TestPlainCloneClearsHandlers: a child of clone(2) that unblocks its signals
+// and gets one does not run the launcher's handler, and dies of it; what the
+// launcher ignores stays ignored, and its own handler stays in place.
+func TestPlainCloneClearsHandlers(t *testing.T) {
+	caught := make(chan os.Signal, 8)
+	signal.Notify(caught, unix.SIGUSR1)
+	signal.Ignore(unix.SIGUSR2)
+	defer signal.Reset(unix.SIGUSR1, unix.SIGUSR2)
+	for _, own := range []bool{false, true} {
+		for _, plain := range []bool{false, true} {
+			for _, sig := range []unix.Signal{unix.SIGUSR1, unix.SIGUSR2} {
+				// The number of a process is known to itself alone: getpid's result
+				// is kill's argument.
+				p := &program{}
+				p.OwnMemory, p.PlainClone = own, plain
+				slot := p.bytes("\x00\x00\x00\x00")
+				none := p.bytes("\x00\x00\x00\x00\x00\x00\x00\x00")
+				p.Calls = append(
+					p.Calls, Call{Nr: unix.SYS_GETPID, Save: int32(slot)},
+					Call{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uint64{unix.SIG_SETMASK, none, 0, 8}, Mem: 2, Save: NoSave},
+					Call{Nr: unix.SYS_KILL, Args: [6]uint64{slot, uint64(sig)}, Slot: 1, Save: NoSave},
+				)
+				p.exec("/bin/sh", "-c", "exit 7")
+				c, err := p.Launch()
+				if err != nil {
+					t.Fatal(err)
+				}
+				ws := wait(t, c)
+				if died := ws.Signaled() && ws.Signal() == sig; died != (sig == unix.SIGUSR1) || !died && ws.ExitStatus() != 7 {
+					t.Errorf("own memory %v, plain %v, %v: status %#x", own, plain, sig, ws)
+				}
+			}
+		}
+	}
+	select {
+	case sig := <-caught:
+		t.Errorf("the launcher's handler ran for %v of a child", sig)
+	default:
+	}
+	if err := unix.Kill(os.Getpid(), unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	<-caught
+}
+
+// TestPlainCloneFlags: what clone(2) cannot say is refused, not left out.
+func TestPlainCloneFlags(t *testing.T) {
+	for _, flags := range []uint64{unix.CLONE_NEWTIME, unix.CLONE_INTO_CGROUP} {
+		p := &program{}
+		p.Flags, p.PlainClone = flags, true
+		p.exec("/bin/true")
+		if _, err := p.Launch(); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("flags %#x: %v, want EINVAL", flags, err)
 		}
 	}
 }
@@ -124,6 +183,11 @@ func TestExecSearch(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
+	t.Run("clone3", func(t *testing.T) { testPause(t, false) })
+	t.Run("clone", func(t *testing.T) { testPause(t, true) })
+}
+
+func testPause(t *testing.T, plain bool) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +201,7 @@ func TestPause(t *testing.T) {
 		p.Calls = append(p.Calls, Call{Op: OpPause, Args: [6]uint64{slot}, Slot: 1, Save: NoSave})
 		p.exec("/bin/true")
 		seen := 0
+		p.PlainClone = plain
 		p.Started = func(pid int, _ <-chan struct{}) {
 			var b [8]byte
 			if n, err := unix.Read(fds[0], b[:]); n != 1 || err != nil {
@@ -197,7 +262,7 @@ func TestUnderCollection(t *testing.T) {
 		work.Go(func() {
 			for i := range n {
 				p := &program{}
-				p.OwnMemory = i%8 == 0
+				p.OwnMemory, p.PlainClone = i%8 == 0, i%2 == 0
 				p.exec("/none/sh")
 				p.exec("/bin/sh", "-c", "exit 3")
 				c, err := p.Launch()

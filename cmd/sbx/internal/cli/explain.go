@@ -358,7 +358,8 @@ func printStep(b *strings.Builder, s style, cols, number int, plan *sandbox.Plan
 	writeLabelled(b, s, cols, planIndent, planColumn, "why here", "2", step.Why)
 	writeLabelled(b, s, cols, planIndent, planColumn, "man", "2", strings.Join(step.Man, ", ")+"; "+kernel)
 	if flags := plan.FlagsOf(name); flags != "" {
-		writeLabelled(b, s, cols, planIndent, planColumn, "clone3", "2", flags)
+		call, _, _ := strings.Cut(plan.Clone(), "(")
+		writeLabelled(b, s, cols, planIndent, planColumn, call, "2", flags)
 	}
 	if name == "net" && spec.Net == "host" {
 		writeLabelled(b, s, cols, planIndent, planColumn, "here", "33", "nothing is made: --net host asks for the host's network")

@@ -48,7 +48,11 @@ func printPages(f *os.File, spec *sandbox.Spec, plan *sandbox.Plan, names []stri
 			}
 		}
 		if flags := plan.FlagsOf(name); flags != "" {
-			calls = append([]string{"clone3({flags=" + flags + "|…})"}, calls...)
+			made := "clone3({flags=" + flags + "|…})"
+			if plan.PlainClone {
+				made = "clone(" + flags + "|…)"
+			}
+			calls = append([]string{made}, calls...)
 		}
 		if len(calls) == 0 {
 			row("calls", "none: it is what execve is given")
