@@ -104,10 +104,11 @@ func TestGoldenPlans(t *testing.T) {
 				{Kind: Hide, Target: "/etc/hosts"},
 			}
 		},
-		"old-kernel":  func(s *Spec, f *Features) { f.LandlockABI, s.Upper = 1, "/var/layers" },
-		"plain-clone": func(s *Spec, f *Features) { s.Skip, f.NoClone3 = []string{"root"}, true },
-		"chroot":      func(s *Spec, _ *Features) { s.RootWith = "chroot" },
-		"tools":       withCargo,
+		"old-kernel":   func(s *Spec, f *Features) { f.LandlockABI, s.Upper = 1, "/var/layers" },
+		"keys-refused": func(s *Spec, f *Features) { s.Skip, f.KeysRefused = []string{"root", "seccomp"}, unix.EPERM },
+		"plain-clone":  func(s *Spec, f *Features) { s.Skip, f.NoClone3 = []string{"root"}, true },
+		"chroot":       func(s *Spec, _ *Features) { s.RootWith = "chroot" },
+		"tools":        withCargo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := Spec{Args: []string{"make", "test"}}, laptop()

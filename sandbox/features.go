@@ -28,6 +28,10 @@ type Features struct {
 	// NoClone3 says that clone3(2) is answered ENOSYS: a filter around the
 	// process makes the C library fall back to clone(2) so, and sbx does the same.
 	NoClone3 bool
+	// KeysRefused is the errno with which a filter around the process answers every
+	// call for keys (keyctl(2), add_key(2), request_key(2)), to CMD as well; 0 means
+	// that one gets through, or that it was not asked.
+	KeysRefused unix.Errno
 	// LandlockABI is the version that landlock_create_ruleset(2) reports; 0
 	// means that the kernel has none or that it is switched off.
 	LandlockABI int
@@ -121,6 +125,7 @@ var (
 	landlockABI  = sync.OnceValue(landlock.ABI)
 	xattrOnTmpfs = sync.OnceValue(tmpfsXattr)
 	noClone3     = sync.OnceValue(clone3Missing)
+	noKeys       = sync.OnceValue(keysRefused)
 )
 
 // Probe asks this machine for the features that a plan of the spec needs, and
@@ -128,6 +133,9 @@ var (
 func Probe(s *Spec) (*Features, error) {
 	f := &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Arch: runtime.GOARCH, LastCap: lastCap(), Host: osHost{}}
 	f.NoClone3 = noClone3()
+	if s.Skips("seccomp") && !s.Skips("session") {
+		f.KeysRefused = noKeys()
+	}
 	f.Dir = workingFolder()
 	f.OpenFiles = openFiles()
 	if !s.Skips("landlock") {
@@ -144,6 +152,24 @@ func Probe(s *Spec) (*Features, error) {
 func clone3Missing() bool {
 	_, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0)
 	return errno == unix.ENOSYS
+}
+
+// keysRefused makes each call with which keys are read, searched, changed or
+// passed on, for a key that is none: the kernel answers EINVAL, ENOKEY or EFAULT
+// (security/keys/keyctl.c), and EPERM or ENOSYS only a filter, or a kernel
+// without keys.
+func keysRefused() unix.Errno {
+	var answer unix.Errno
+	for _, call := range [...][2]uintptr{
+		{unix.SYS_KEYCTL, unix.KEYCTL_READ}, {unix.SYS_KEYCTL, unix.KEYCTL_SEARCH}, {unix.SYS_KEYCTL, unix.KEYCTL_DESCRIBE},
+		{unix.SYS_KEYCTL, unix.KEYCTL_UPDATE}, {unix.SYS_KEYCTL, unix.KEYCTL_LINK}, {unix.SYS_ADD_KEY, 0}, {unix.SYS_REQUEST_KEY, 0},
+	} {
+		_, _, answer = unix.RawSyscall6(call[0], call[1], 0, 0, 0, 0, 0)
+		if answer != unix.EPERM && answer != unix.ENOSYS {
+			return 0
+		}
+	}
+	return answer
 }
 
 // openFiles is the limit of open files before Go's runtime raised it: the soft

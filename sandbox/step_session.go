@@ -18,7 +18,11 @@ func (c *compiler) session() error {
 	if !c.on["seccomp"] {
 		// The filter refuses all calls for keys. Without it, an empty session
 		// keyring at least is not the caller's.
-		c.call(sysKeyctl, word(unix.KEYCTL_JOIN_SESSION_KEYRING, constant("KEYCTL_JOIN_SESSION_KEYRING")), nothing())
+		join := c.call(sysKeyctl, word(unix.KEYCTL_JOIN_SESSION_KEYRING, constant("KEYCTL_JOIN_SESSION_KEYRING")), nothing())
+		if c.feat.KeysRefused != 0 {
+			join.mayFail(c.feat.KeysRefused)
+			c.note("a filter around sbx refuses all calls for keys, to CMD as well: it may get no session keyring of its own")
+		}
 	}
 	return nil
 }

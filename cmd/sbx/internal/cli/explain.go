@@ -302,6 +302,9 @@ func printPlan(f *os.File, spec *sandbox.Spec, plan *sandbox.Plan) error {
 		case p.name == "launch":
 			b.WriteString(s.bold("launch") + "  " + s.dim("the child that makes every call below; it shares no descriptor and dies with sbx") + "\n")
 			printCall(&b, f, cols, plan.Clone())
+			if plan.PlainClone {
+				writeLabelled(&b, s, cols, planIndent, planColumn, "here", "33", "clone3 is refused (ENOSYS); the child clears its signal handlers itself, by rt_sigaction(SIG_DFL)")
+			}
 		case p.name == "exec":
 			b.WriteString(s.bold("exec") + "  " + s.dim("the first process of the sandbox, and CMD") + "\n")
 		case p.again:
