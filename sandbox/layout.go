@@ -125,6 +125,12 @@ func (c *compiler) layout() error {
 				return &SpecError{Field: "Mounts", Reason: "the source " + m.Source + c.whyAbsent(m.Source)}
 			}
 			e.file = !f.isDir()
+			if f.Mode == unix.S_IFCHR || f.Mode == unix.S_IFBLK {
+				return &SpecError{Field: "Mounts", Reason: m.Source + " is a device, and what is bound is nodev: it could not be opened inside, where /dev has the devices that every program may use"}
+			}
+			if !e.file && within(e.source, "/dev") && e.source != "/dev/shm" && e.source != "/dev/mqueue" {
+				c.note("devices in " + m.Source + " cannot be opened inside: what is bound is nodev")
+			}
 			if e.file && e.kind == Overlay {
 				return &SpecError{Field: "Mounts", Reason: m.Source + " is not a folder: only a folder can be copy on write"}
 			}

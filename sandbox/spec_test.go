@@ -53,6 +53,7 @@ func TestValidate(t *testing.T) {
 		{Spec{Net: "user"}, "Net"},
 		{Spec{RootWith: "magic"}, "RootWith"},
 		{Spec{Rootfs: "r"}, "Rootfs"},
+		{Spec{Rootfs: "/"}, "Rootfs"},
 		{Spec{Rootfs: "/r", Skip: []string{"overlay"}}, "Rootfs"},
 		{Spec{Upper: "/a/../b"}, "Upper"},
 		{Spec{LayerSize: -1}, "LayerSize"},

@@ -88,6 +88,9 @@ func (s *Spec) Validate() error {
 	if s.Rootfs != "" && !cleanAbs(s.Rootfs) {
 		return bad("Rootfs", strconv.Quote(s.Rootfs)+" is not a clean absolute path")
 	}
+	if s.Rootfs == "/" {
+		return bad("Rootfs", "the host's own root holds other mounts, and cannot be copy on write as a whole: without it the host's programs are shown, with the step root skipped all of its files")
+	}
 	if s.Rootfs != "" && s.Skips("overlay") {
 		return bad("Rootfs", "is shown through an overlay, which is skipped")
 	}

@@ -70,6 +70,9 @@ func parseError(verb string, err error, args []string) error {
 	if later, ok := laterFlag(name); ok {
 		return &usageError{msg: name + " is not in this version", hint: later}
 	}
+	if hint := dockerFlag(name); hint != "" {
+		return &usageError{msg: msg, hint: hint}
+	}
 	if name == "--" || name == "-" {
 		return &usageError{msg: msg}
 	}

@@ -52,7 +52,7 @@ type RunFlags struct {
 	Timeout   string   `name:"timeout" common:"" group:"Limits" placeholder:"DURATION" help:"End the sandbox after this time, with exit code 124."`
 	CPUTime   string   `name:"cpu-time" group:"Limits" placeholder:"DURATION" help:"CPU time of each process, in whole seconds."`
 	PidsLimit string   `name:"pids-limit" group:"Limits" placeholder:"N" help:"How many processes and threads there may be; 4096 by default."`
-	Ulimit    []string `name:"ulimit" sep:"none" group:"Limits" placeholder:"K=SOFT[:HARD]" help:"A resource limit, such as nofile=256 or fsize=1048576."`
+	Ulimit    []string `name:"ulimit" sep:"none" group:"Limits" placeholder:"K=SOFT[:HARD]" help:"A resource limit, such as nofile=256 or fsize=1m."`
 
 	Skip     []string `name:"skip" sep:"," common:"" group:"Steps" placeholder:"STEP,…" help:"Leave out steps; sbx explain lists them."`
 	Only     []string `name:"only" sep:"," group:"Steps" placeholder:"STEP,…" help:"Take only these steps and those that they need."`

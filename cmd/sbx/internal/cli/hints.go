@@ -58,4 +58,18 @@ func runsFlag(verb, flag string) (string, bool) {
 		return flag + ": explain runs nothing, so nothing is written that could be copied", true
 	}
 	return "", false
+// dockerFlag says what stands for a flag of docker's that takes host or private,
+// or "".
+func dockerFlag(flag string) string {
+	switch flag {
+	case "--pid":
+		return "processes are apart by default; --skip pid,proc shows the host's"
+	case "--ipc":
+		return "System V IPC and message queues are apart by default; --skip ipc takes the host's"
+	case "--uts":
+		return "the host name is apart by default; --skip uts takes the host's"
+	case "--cgroupns":
+		return "cgroup names are apart by default; --skip cgroup shows the host's"
+	}
+	return ""
 }

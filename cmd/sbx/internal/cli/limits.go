@@ -44,7 +44,11 @@ func (f *RunFlags) setLimits(s *sandbox.Spec) error {
 	for _, u := range f.Ulimit {
 		r, err := parseUlimit(u)
 		if err != nil {
-			return &usageError{msg: "--ulimit " + u + ": " + err.Error(), hint: "--ulimit nofile=256:512"}
+			hint := "--ulimit nofile=256:512"
+			if isSize(r.Name) {
+				hint = "--ulimit " + r.Name + "=64m, or a number of bytes"
+			}
+			return &usageError{msg: "--ulimit " + u + ": " + err.Error(), hint: hint}
 		}
 		setRlimit(s, r)
 	}
@@ -71,23 +75,38 @@ func parseUlimit(u string) (sandbox.Rlimit, error) {
 	soft, hard, two := strings.Cut(values, ":")
 	r := sandbox.Rlimit{Name: strings.TrimPrefix(strings.ToLower(name), "rlimit_")}
 	var err error
-	if r.Soft, err = parseLimit(soft); err != nil {
+	if r.Soft, err = parseLimit(soft, isSize(r.Name)); err != nil {
 		return r, err
 	}
 	r.Hard = r.Soft
 	if two {
-		r.Hard, err = parseLimit(hard)
+		r.Hard, err = parseLimit(hard, isSize(r.Name))
 	}
 	return r, err
 }
 
-func parseLimit(text string) (uint64, error) {
+// isSize says whether a limit counts bytes (getrlimit(2)).
+func isSize(name string) bool {
+	switch name {
+	case "as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack":
+		return true
+	}
+	return false
+}
+
+// parseLimit reads a number, of bytes with parseSize's suffixes where size is
+// set. Zero is a limit too.
+func parseLimit(text string, size bool) (uint64, error) {
 	if text == "unlimited" || text == "-1" {
 		return math.MaxUint64, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0, errors.New(quoted(text) + " is no limit")
+		if !size {
+			return 0, errors.New(quoted(text) + " is no limit")
+		}
+		n, err := parseSize(text)
+		return uint64(n), err
 	}
 	return n, nil
 }
