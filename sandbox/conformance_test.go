@@ -127,6 +127,7 @@ func probePlan(args []string) error {
 
 // pauses are the two calls of a pause, which the plan prints as a comment.
 var pauses = regexp.MustCompile(`^(write\(\d+, *"\\0", 1\)|read\(\d+, *"\\1", 1\)) += 1$`)
+
 // withoutHandlers takes away what the plan tells in a comment: that a child of
 // clone begins with the default action for each signal that has a handler.
 func withoutHandlers(t *testing.T, calls []string) []string {
