@@ -161,8 +161,13 @@ func clone3Missing() bool {
 func keysRefused() unix.Errno {
 	var answer unix.Errno
 	for _, call := range [...][2]uintptr{
-		{unix.SYS_KEYCTL, unix.KEYCTL_READ}, {unix.SYS_KEYCTL, unix.KEYCTL_SEARCH}, {unix.SYS_KEYCTL, unix.KEYCTL_DESCRIBE},
-		{unix.SYS_KEYCTL, unix.KEYCTL_UPDATE}, {unix.SYS_KEYCTL, unix.KEYCTL_LINK}, {unix.SYS_ADD_KEY, 0}, {unix.SYS_REQUEST_KEY, 0},
+		{unix.SYS_KEYCTL, unix.KEYCTL_READ},
+		{unix.SYS_KEYCTL, unix.KEYCTL_SEARCH},
+		{unix.SYS_KEYCTL, unix.KEYCTL_DESCRIBE},
+		{unix.SYS_KEYCTL, unix.KEYCTL_UPDATE},
+		{unix.SYS_KEYCTL, unix.KEYCTL_LINK},
+		{unix.SYS_ADD_KEY, 0},
+		{unix.SYS_REQUEST_KEY, 0},
 	} {
 		_, _, answer = unix.RawSyscall6(call[0], call[1], 0, 0, 0, 0, 0)
 		if answer != unix.EPERM && answer != unix.ENOSYS {

@@ -59,8 +59,11 @@ func TestFlagsToSpec(t *testing.T) {
 		{"--timeout 2m", sandbox.Spec{Timeout: 2 * time.Minute}},
 		{"--cpu-time 1500ms", sandbox.Spec{Rlimits: []sandbox.Rlimit{{Name: "cpu", Soft: 2, Hard: 3}}}},
 		{"--ulimit fsize=1m --ulimit as=2g:4G --ulimit core=0 --ulimit data=7 --ulimit stack=64kb:-1", sandbox.Spec{Rlimits: []sandbox.Rlimit{
-			{Name: "fsize", Soft: 1 << 20, Hard: 1 << 20}, {Name: "as", Soft: 2 << 30, Hard: 4 << 30}, {Name: "core"},
-			{Name: "data", Soft: 7, Hard: 7}, {Name: "stack", Soft: 64 << 10, Hard: math.MaxUint64},
+			{Name: "fsize", Soft: 1 << 20, Hard: 1 << 20},
+			{Name: "as", Soft: 2 << 30, Hard: 4 << 30},
+			{Name: "core"},
+			{Name: "data", Soft: 7, Hard: 7},
+			{Name: "stack", Soft: 64 << 10, Hard: math.MaxUint64},
 		}}},
 		{"--pids-limit 9 --ulimit nofile=5:6 --ulimit RLIMIT_FSIZE=unlimited --ulimit nofile=7", sandbox.Spec{Rlimits: []sandbox.Rlimit{
 			{Name: "nproc", Soft: 9, Hard: 9}, {Name: "nofile", Soft: 7, Hard: 7}, {Name: "fsize", Soft: math.MaxUint64, Hard: math.MaxUint64},
