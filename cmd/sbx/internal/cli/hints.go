@@ -58,6 +58,8 @@ func runsFlag(verb, flag string) (string, bool) {
 		return flag + ": explain runs nothing, so nothing is written that could be copied", true
 	}
 	return "", false
+}
+
 // dockerFlag says what stands for a flag of docker's that takes host or private,
 // or "".
 func dockerFlag(flag string) string {
