@@ -162,7 +162,8 @@ func childCalls(t *testing.T, log string) []string {
 		// Threads are made by clone3 too, but not with CLONE_VFORK.
 		pid, call, _ := strings.Cut(l, " ")
 		call = strings.TrimSpace(call)
-		if (strings.HasPrefix(call, "clone3(") || strings.HasPrefix(call, "clone(")) && strings.Contains(call, "CLONE_VFORK") {
+		// The first is the launcher's: PID 1 makes CMD so as well.
+		if launcher == "" && (strings.HasPrefix(call, "clone3(") || strings.HasPrefix(call, "clone(")) && strings.Contains(call, "CLONE_VFORK") {
 			launcher = pid
 		}
 		if m := made.FindStringSubmatch(call); m != nil && launcher == pid && strings.Contains(call, "clone") {
