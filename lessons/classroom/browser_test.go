@@ -333,6 +333,9 @@ func TestBrowserLesson(t *testing.T) {
 	// Wrong, a hint, right.
 	do(t, ctx, chromedp.Click("#check"))
 	until(t, ctx, "document.querySelector('#check-status').textContent.includes('Not yet')")
+	if got := value[string](t, ctx, "document.querySelector('#answer-pane').textContent"); !strings.Contains(got, "hostname: you must be root") {
+		t.Errorf("of the answer is seen %q", got)
+	}
 	do(t, ctx, chromedp.Click("#hint"))
 	if value[int](t, ctx, "document.querySelectorAll('#hints li').length") != 1 {
 		t.Error("there is no hint")

@@ -405,6 +405,8 @@ func TestThirty(t *testing.T) {
 	if n := int(most.Load()); n > s.config.AtOnce || n == 0 {
 		t.Errorf("%d went at once, of %d", n, s.config.AtOnce)
 	}
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
 	if s.queue.free != s.config.AtOnce || len(s.queue.lines)+len(s.queue.runs) > 0 {
 		t.Errorf("the queue is not empty: %d free, %d lines, %d runs", s.queue.free, len(s.queue.lines), len(s.queue.runs))
 	}

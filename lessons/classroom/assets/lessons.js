@@ -48,7 +48,7 @@ async function openLesson(id) {
   $('answer').value = l.answer
   $('answer').disabled = $('check').disabled = Boolean(l.refused)
   if (l.refused) say('check-status', 'This exercise cannot be done here: ' + l.refused, true)
-  $('hint').hidden = $('next').hidden = true
+  $('hint').hidden = $('next').hidden = $('answer-pane').hidden = true
 }
 
 // codeOf sets what stands in backquotes as code.
@@ -91,6 +91,8 @@ async function check(event) {
   say('check-status', r.passed ? '✓ Right.' : r.error ? r.error : 'Not yet.', !r.passed)
   $('findings').replaceChildren(...r.findings.map(f => el('li', { class: f.ok ? 'good' : 'bad' }, f.want,
     f.got ? el('span', { class: 'got' }, 'seen: ' + f.got) : undefined)))
+  $('answer-pane').hidden = !r.pane
+  if (r.pane) $('answer-pane').replaceChildren(paneOf(r.pane))
   hints = r.hints; given = 0
   $('hints').replaceChildren()
   $('hint').hidden = r.passed || !hints.length

@@ -20,7 +20,8 @@ async function show() {
     return
   }
   const n = data.students.length
-  status.textContent = n === 0 ? 'Nobody has typed a name yet.' : n + (n === 1 ? ' student.' : ' students.') + ' ✓ done, a number: tries so far.'
+  const text = n === 0 ? 'Nobody has typed a name yet.' : n + (n === 1 ? ' student.' : ' students.') + ' ✓ done, a number: tries so far.'
+  if (status.textContent !== text) status.textContent = text // or it is read out every time
   const head = document.createElement('tr')
   head.append(cell('th', 'Name', { scope: 'col' }), cell('th', 'Done', { scope: 'col' }))
   for (const l of data.lessons) head.append(cell('th', String(l.number), { scope: 'col', title: l.title, 'aria-label': l.number + ', ' + l.title }))
