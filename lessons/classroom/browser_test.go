@@ -136,10 +136,10 @@ func value[V any](t *testing.T, ctx context.Context, script string) V {
 	return v
 }
 
-// until waits until a script gives true.
+// until waits until a script gives true; what it reads may not be there yet.
 func until(t *testing.T, ctx context.Context, script string) {
 	t.Helper()
-	if err := chromedp.Run(ctx, chromedp.Poll(script, nil, chromedp.WithPollingTimeout(15*time.Second))); err != nil {
+	if err := chromedp.Run(ctx, chromedp.Poll("(() => { try { return "+script+" } catch { return false } })()", nil, chromedp.WithPollingTimeout(15*time.Second))); err != nil {
 		_ = chromedp.Run(ctx, shot("failed"))
 		t.Log(value[string](t, ctx, "document.querySelector('main').innerText"))
 		t.Fatalf("%s: %v", script, err)

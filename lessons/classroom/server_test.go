@@ -98,13 +98,15 @@ func (s *served) client(t *testing.T, token string) *client {
 	return c
 }
 
+// get and do may be called beside the test, so they do not end it.
 func (c *client) get(path string) (int, string) { return c.do(c.t.Context(), "GET", path, "", nil) }
 
 func (c *client) do(ctx context.Context, method, path, body string, header map[string]string) (int, string) {
 	c.t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, c.s.url(path), strings.NewReader(body))
 	if err != nil {
-		c.t.Fatal(err)
+		c.t.Error(err)
+		return 0, ""
 	}
 	for k, v := range header {
 		if k == "Host" {
@@ -115,14 +117,14 @@ func (c *client) do(ctx context.Context, method, path, body string, header map[s
 	answer, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() == nil {
-			c.t.Fatal(err)
+			c.t.Error(err)
 		}
 		return 0, ""
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil && ctx.Err() == nil {
-		c.t.Fatal(err)
+		c.t.Error(err)
 	}
 	return answer.StatusCode, string(text)
 }
@@ -132,11 +134,12 @@ func (c *client) post(path string, in, out any) int {
 	c.t.Helper()
 	body, err := json.Marshal(in)
 	if err != nil {
-		c.t.Fatal(err)
+		c.t.Error(err)
+		return 0
 	}
 	code, text := c.do(c.t.Context(), "POST", path, string(body), nil)
 	if err := json.Unmarshal([]byte(text), out); err != nil {
-		c.t.Fatalf("%s: %v: %s", path, err, text)
+		c.t.Errorf("%s: %v: %s", path, err, text)
 	}
 	return code
 }
@@ -395,7 +398,7 @@ func TestThirty(t *testing.T) {
 		c := s.client(t, s.config.Token)
 		wg.Go(func() {
 			word := "student-" + strconv.Itoa(i)
-			if code, out := c.run("echo " + word); code != 200 || out.Panes[0].text() != word || out.Panes[1].text() != word {
+			if code, out := c.run("echo " + word); code != 200 || len(out.Panes) != 2 || out.Panes[0].text() != word || out.Panes[1].text() != word {
 				t.Errorf("%s: %d %s", word, code, out.Error)
 			}
 		})
