@@ -52,7 +52,7 @@ func (g Given) Lend(cmd *exec.Cmd) (takeBack func(), err error) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
 	if g.Beside != "" {
-		end, err := beside(g.Beside, cmd.Dir)
+		end, err := beside(g.Beside, cmd.Dir, cmd.Environ())
 		if err != nil {
 			return nil, err
 		}
@@ -76,10 +76,11 @@ func unnamed(text string) (*os.File, error) {
 	return os.Open(w.Name())
 }
 
-// beside starts a program of the checker and waits until it is ready.
-func beside(program, dir string) (end func(), err error) {
+// beside starts a program of the checker and waits until it is ready. It has the
+// environment of the line, since a server keeps its own from the runs.
+func beside(program, dir string, env []string) (end func(), err error) {
 	cmd := exec.Command("perl", "-e", program)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, env
 	var stderr limited
 	cmd.Stderr = &stderr
 	in, err := cmd.StdinPipe()

@@ -61,6 +61,12 @@ func (cmd *classroomCommand) Run() error {
 		Sbx: sbx, Token: cmd.Token, TeacherToken: cmd.TeacherToken, State: cmd.State, AllowOff: cmd.AllowOff,
 		AtOnce: cmd.AtOnce, Names: cmd.Name,
 	}
+	// No child is to have them: the runs are other people's.
+	for _, name := range []string{"SBX_CLASSROOM_TOKEN", "SBX_TEACHER_TOKEN"} {
+		if err := os.Unsetenv(name); err != nil {
+			return err
+		}
+	}
 	if config.Token == "" {
 		config.Token = classroom.NewToken()
 	}

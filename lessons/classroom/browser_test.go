@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -252,10 +253,38 @@ func TestBrowserBoard(t *testing.T) {
 	do(t, ctx, chromedp.SetValue("#command", "echo later"), chromedp.Click("#run"))
 	until(t, ctx, "document.querySelector('#panes .output').textContent.includes('later')")
 
+	// Who waits is told for how many.
+	var leave []func()
+	for i := range s.config.AtOnce {
+		_, _, l, err := s.queue.enter(t.Context(), "holder "+strconv.Itoa(i), "elsewhere")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave = append(leave, l)
+	}
+	passed := make(chan struct{})
+	go func() {
+		if _, _, l, err := s.queue.enter(t.Context(), "before", "elsewhere"); err == nil {
+			l()
+		}
+		close(passed)
+	}()
+	wait(t, "another waits", func() bool { return s.queue.place("before") == 0 })
+	do(t, ctx, chromedp.SetValue("#command", "echo my turn"), chromedp.Click("#run"))
+	until(t, ctx, "document.querySelector('#status').textContent === 'Waiting: 1 run is before yours.'")
+	for _, l := range leave {
+		l()
+	}
+	<-passed
+	until(t, ctx, "document.querySelector('#panes .output').textContent.includes('my turn')")
+	if got := value[string](t, ctx, "document.querySelector('#status').textContent"); got != "Done; 1 stood before in the queue." {
+		t.Errorf("it says %q", got)
+	}
+
 	// A link sets the board and runs nothing.
 	do(t, ctx, chromedp.Evaluate("location.hash = '#board?off=net,pid&root=1&cmd=id'", nil))
 	until(t, ctx, "document.querySelector('#status').textContent.includes('read both')")
-	if got := value[string](t, ctx, "[...document.querySelectorAll('#steps input:not(:checked)')].map(e => e.id.slice(5)).join(' ') + ' ' + document.querySelector('#root').checked + ' ' + document.querySelector('#panes .output').textContent"); !strings.HasPrefix(got, "pid net time proc true") || !strings.Contains(got, "later") {
+	if got := value[string](t, ctx, "[...document.querySelectorAll('#steps input:not(:checked)')].map(e => e.id.slice(5)).join(' ') + ' ' + document.querySelector('#root').checked + ' ' + document.querySelector('#panes .output').textContent"); !strings.HasPrefix(got, "pid net time proc true") || !strings.Contains(got, "my turn") {
 		t.Errorf("the link gives %s", got)
 	}
 

@@ -40,8 +40,8 @@ async function openLesson(id) {
   $('experiment-why').hidden = l.word || !l.off
   $('experiment-card').hidden = !l.word && !l.off
   $('box-form').hidden = !l.word
-  $('experiment-board').href = '#board?' + new URLSearchParams({ off: l.steps.join(',') })
-  $('experiment-board').hidden = l.word
+  $('experiment-board').href = l.word ? '#board' : '#board?' + new URLSearchParams({ off: l.steps.join(',') })
+  $('experiment-board').textContent = l.word ? 'The switchboard, to compare' : 'Open in the switchboard'
   $('task').replaceChildren()
   $('task').replaceChildren(...l.task.split('\n\n').map(t => t.startsWith('    ') ? el('pre', {}, t.replace(/^ {4}/gm, '')) : el('p', {}, ...codeOf(t))))
   $('answer-label').textContent = l.word ? 'Your answer, the name of a step' : 'Your answer, one line'

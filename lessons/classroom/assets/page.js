@@ -50,9 +50,9 @@ async function busy(id, what, work) {
   let ahead = -1, shown = ''
   const tell = () => {
     const seconds = Math.round((performance.now() - began) / 1000)
-    const text = ahead > 0 ? 'Waiting: ' + ahead + (ahead === 1 ? ' run is' : ' runs are') + ' before yours' : what + (seconds ? ' … ' + seconds + ' s' : ' …')
+    const text = ahead === 0 ? 'Waiting: yours is the next.' : ahead > 0 ? 'Waiting: ' + ahead + (ahead === 1 ? ' run is' : ' runs are') + ' before yours.' : what + (seconds ? ' … ' + seconds + ' s' : ' …')
     // A screen reader hears each change: every 5 seconds is enough.
-    if (text !== shown && (shown === '' || ahead > 0 || seconds % 5 === 0)) say(id, shown = text)
+    if (text !== shown && (shown === '' || ahead >= 0 || seconds % 5 === 0)) say(id, shown = text)
   }
   const first = setTimeout(tell, 300)
   const timer = setInterval(async () => {
