@@ -163,6 +163,34 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+// Why an exercise cannot be done tells nothing of its answer.
+func TestRefusedLesson(t *testing.T) {
+	near, far := start(t, false), start(t, true)
+	refused := 0
+	for _, l := range lessons.All() {
+		if why := near.refused(l); why != "" {
+			t.Errorf("%s cannot be done on the own machine: %s", l.ID(), why)
+		}
+		why := far.refused(l)
+		if why != "" {
+			refused++
+		}
+		line, err := lessons.Parse(l.Solution)
+		if err != nil {
+			continue // the capstone's is a list
+		}
+		for _, flag := range line.Flags {
+			if strings.Contains(why, flag) {
+				t.Errorf("%s: %q holds %s", l.ID(), why, flag)
+			}
+		}
+	}
+	if refused == 0 || refused == len(lessons.All()) {
+		t.Errorf("%d of %d lessons are refused", refused, len(lessons.All()))
+	}
+	t.Logf("%d of %d lessons are refused from another machine", refused, len(lessons.All()))
+}
+
 // The page never gets to know which step is off in the capstone, and where the
 // class may not switch one off, another is chosen.
 func TestSecret(t *testing.T) {
