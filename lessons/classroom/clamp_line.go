@@ -108,7 +108,7 @@ func remoteFlags() []remoteFlag {
 			return size(text)
 		}},
 		{names: []string{"--ulimit"}, value: true, times: 20, check: ulimit},
-		{names: []string{"--as-pid-1"}, check: anything},
+		{names: []string{"--as-pid-1", "--changes"}, times: 2, check: anything},
 	}
 }
 

@@ -521,8 +521,14 @@ func TestFarLines(t *testing.T) {
 	if code := two.post("/api/run", map[string]any{"command": "true", "keep": true}, &out); code != 422 {
 		t.Errorf("the capabilities: %d", code)
 	}
-	if code := two.post("/api/experiment", map[string]any{"lesson": "08-chroot"}, &out); code != 422 {
-		t.Errorf("the experiment with every capability: %d", code)
+	// A lesson's own two lines run as they are, in a folder that the student
+	// cannot write to, and what they see of the server is not passed on.
+	var rep any
+	two.post("/api/check", map[string]any{"lesson": "08-chroot", "answer": "sbx run --skip overlay,landlock -- sh -c 'echo id >escape; rm -f escape'"}, &rep)
+	two.post("/api/check", map[string]any{"lesson": "08-chroot", "answer": "sbx run -- sh -c 'echo id >escape'"}, &rep)
+	if code := two.post("/api/experiment", map[string]any{"lesson": "08-chroot", "command": "cat " + secret}, &out); code != 200 ||
+		!strings.Contains(out.Panes[0].text(), "it is another root: out") || out.Panes[0].View != nil || out.Panes[0].Drawing != "" {
+		t.Errorf("the experiment: %d %+v", code, out)
 	}
 	if code, out := two.run("uname -n", "uts", "cgroup", "landlock", "overlay"); code != 200 {
 		t.Errorf("what may be off: %d %s", code, out.Error)
@@ -532,5 +538,29 @@ func TestFarLines(t *testing.T) {
 	_, out = two.run("sh -c 'env; cat "+secret+"; ls / /home /root; cat /proc/1/environ'", "uts")
 	if text := out.Panes[0].text(); strings.Contains(text, "the-server's-secret") || strings.Contains(text, "classroom.json") {
 		t.Errorf("%s", text)
+	}
+}
+
+// Every lesson's experiment can be seen from another machine.
+func TestFarExperiments(t *testing.T) {
+	s := start(t, true)
+	c := s.client(t, s.config.Token)
+	for _, l := range lessons.All() {
+		if len(l.Secrets) > 0 || len(l.Off.CMD) == 0 {
+			continue
+		}
+		var out answerJSON
+		if code := c.post("/api/experiment", map[string]any{"lesson": l.ID()}, &out); code != 200 || len(out.Panes) != 2 {
+			t.Errorf("%s: %d %s", l.ID(), code, out.Error)
+			continue
+		}
+		for _, p := range out.Panes {
+			if p.Error != "" && l.Name != "nesting" {
+				t.Errorf("%s, %s: %s", l.ID(), p.Title, p.Error)
+			}
+			if p.View != nil || p.Drawing != "" {
+				t.Errorf("%s tells what it saw of the server", l.ID())
+			}
+		}
 	}
 }
