@@ -354,7 +354,7 @@ func TestGoneBrowser(t *testing.T) {
 
 func wait(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(8 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(8 * time.Second); !is(); time.Sleep(3 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal(what + ": it does not")
 		}
