@@ -34,8 +34,15 @@ func (s Store) removeDead(name string) error {
 		return err
 	}
 	defer dir.Close()
+	return RemoveTree(dir, name)
+}
+
+// RemoveTree removes a file or a folder with all in it, whatever modes and
+// depth a hostile program has given it; name is one component of a path. It
+// follows no link and enters no other mount. What is not there is no error.
+func RemoveTree(dir *os.File, name string) error {
 	if err := removeTree(int(dir.Fd()), name); err != nil {
-		return &os.PathError{Op: "remove", Path: filepath.Join(s.dir, name), Err: err}
+		return &os.PathError{Op: "remove", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
 	return nil
 }

@@ -1,0 +1,270 @@
+package image
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// A source gives what an image is made of. Nothing that it gives is believed.
+type source struct {
+	manifest []byte
+	config   []byte
+	// layer opens one layer as the manifest describes it.
+	layer func(d v1.Descriptor) (io.ReadCloser, error)
+	// pause waits after a layer did not come, and says whether it is asked for
+	// again; nil never does. Tries count from 1.
+	pause func(try int) bool
+}
+
+// Progress is told how far a layer is. It may be called by several goroutines.
+type Progress func(layer v1.Hash, state State, done, total int64)
+
+// State is what happens to a layer.
+type State int
+
+// The states of a layer, in order.
+const (
+	Fetching State = iota
+	Unpacking
+	Done
+	Present // it was in the store
+)
+
+// layersAtOnce is how many layers of an image are fetched and unpacked at the
+// same time: docker's default.
+const layersAtOnce = 3
+
+// add brings an image into the store: its layers first, its manifest last. It
+// has no name and no place in the index yet.
+func (w *writing) add(src source, progress Progress) (v1.Descriptor, error) {
+	var none v1.Descriptor
+	limits := w.s.Limits.withDefaults()
+	m, err := v1.ParseManifest(bytes.NewReader(src.manifest))
+	if err != nil {
+		return none, fmt.Errorf("manifest: %w", err)
+	}
+	if m.SchemaVersion != 2 || !(m.MediaType.IsImage() || m.MediaType == "") || !m.Config.MediaType.IsConfig() {
+		return none, fmt.Errorf("manifest: media types %q, %q are not those of an image", m.MediaType, m.Config.MediaType)
+	}
+	if got := sum(src.config); m.Config.Digest != got || m.Config.Size != int64(len(src.config)) {
+		return none, fmt.Errorf("config: its digest is %s, and the manifest says %s", got, m.Config.Digest)
+	}
+	config, err := v1.ParseConfigFile(bytes.NewReader(src.config))
+	if err != nil {
+		return none, fmt.Errorf("config: %w", err)
+	}
+	if len(config.RootFS.DiffIDs) != len(m.Layers) {
+		return none, fmt.Errorf("config: %d diff ids for %d layers", len(config.RootFS.DiffIDs), len(m.Layers))
+	}
+	for i, d := range m.Layers {
+		if !d.MediaType.IsLayer() || !d.MediaType.IsDistributable() {
+			return none, fmt.Errorf("layer %d: media type %q is not one of a layer", i+1, d.MediaType)
+		}
+		if d.Digest.Algorithm != "sha256" || config.RootFS.DiffIDs[i].Algorithm != "sha256" {
+			return none, fmt.Errorf("layer %d: only sha256 digests are known", i+1)
+		}
+	}
+	if err := w.addLayers(src, m, config, limits, progress); err != nil {
+		return none, err
+	}
+	for _, data := range [][]byte{src.config, src.manifest} {
+		if err := writeBeside(w.dir, w.s.blobPath(sum(data)), data); err != nil {
+			return none, err
+		}
+	}
+	return v1.Descriptor{MediaType: manifestType(m), Digest: sum(src.manifest), Size: int64(len(src.manifest)), Platform: config.Platform()}, nil
+}
+
+// addLayers adds several layers at once, each digest only once.
+func (w *writing) addLayers(src source, m *v1.Manifest, config *v1.ConfigFile, limits Limits, progress Progress) error {
+	if progress == nil {
+		progress = func(v1.Hash, State, int64, int64) {}
+	}
+	var (
+		group sync.WaitGroup
+		slots = make(chan struct{}, layersAtOnce)
+		errs  = make([]error, len(m.Layers))
+		seen  = map[v1.Hash]bool{}
+		stop  = make(chan struct{})
+		once  sync.Once
+	)
+	for i, d := range m.Layers {
+		if seen[d.Digest] {
+			if j := indexOf(m.Layers, d.Digest); config.RootFS.DiffIDs[j] != config.RootFS.DiffIDs[i] {
+				return fmt.Errorf("layers %d and %d are the same with different diff ids", j+1, i+1)
+			}
+			continue
+		}
+		seen[d.Digest] = true
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := w.addLayer(src, d, config.RootFS.DiffIDs[i], limits, progress); err != nil {
+				errs[i] = fmt.Errorf("layer %d (%s): %w", i+1, Short(d.Digest), err)
+				once.Do(func() { close(stop) })
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func indexOf(layers []v1.Descriptor, digest v1.Hash) int {
+	for i, d := range layers {
+		if d.Digest == digest {
+			return i
+		}
+	}
+	return -1
+}
+
+// Short is the beginning of a digest that people read: 12 digits.
+func Short(h v1.Hash) string { return h.Hex[:min(12, len(h.Hex))] }
+
+// addLayer makes sure that the store has a layer, both as it came and unpacked.
+func (w *writing) addLayer(src source, d v1.Descriptor, diffID v1.Hash, limits Limits, progress Progress) error {
+	blob := w.s.blobPath(d.Digest)
+	_, unpackedErr := os.Stat(w.s.layerPath(diffID, unpackedFrom(d.Digest)))
+	if st, err := os.Stat(blob); err == nil && st.Size() == d.Size && unpackedErr == nil {
+		progress(d.Digest, Present, d.Size, d.Size)
+		return nil
+	}
+	if st, err := os.Stat(blob); err != nil || st.Size() != d.Size {
+		for try := 1; ; try++ {
+			err := w.fetch(src, d, progress)
+			if err == nil {
+				break
+			}
+			if src.pause == nil || !src.pause(try) {
+				return err
+			}
+		}
+	}
+	// Though another blob may have brought the layer in: only this shows that
+	// the config tells the truth about this one.
+	progress(d.Digest, Unpacking, d.Size, d.Size)
+	if err := w.unpackBlob(blob, d, diffID, limits); err != nil {
+		return err
+	}
+	progress(d.Digest, Done, d.Size, d.Size)
+	return nil
+}
+
+// fetch writes a layer's blob.
+func (w *writing) fetch(src source, d v1.Descriptor, progress Progress) error {
+	in, err := src.layer(d)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	file, err := os.CreateTemp(w.dir, "blob-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	digest := sha256.New()
+	counted := &counter{tell: func(n int64) { progress(d.Digest, Fetching, n, d.Size) }}
+	n, err := io.Copy(io.MultiWriter(file, digest, counted), io.LimitReader(in, d.Size+1))
+	if err != nil {
+		return err
+	}
+	if got := hexSum(digest); n != d.Size || got != d.Digest {
+		return fmt.Errorf("what came is not what the manifest says: %d bytes with digest %s, wanted %d with %s", n, got, d.Size, d.Digest)
+	}
+	return os.Rename(file.Name(), w.s.blobPath(d.Digest))
+}
+
+// unpackBlob unpacks a blob of the store, and compares what it unpacked with
+// the diff id before the folder gets its name.
+func (w *writing) unpackBlob(blob string, d v1.Descriptor, diffID v1.Hash, limits Limits) error {
+	file, err := os.Open(blob)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	plain, err := decompress(file)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	dir, err := os.MkdirTemp(w.dir, "layer-")
+	if err != nil {
+		return err
+	}
+	root := filepath.Join(dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	digest := sha256.New()
+	limits.Bytes = limits.ofLayer(d.Size)
+	stream := io.TeeReader(limit(plain, limits.Bytes, "the unpacked layer"), digest)
+	contents, err := unpack(root, stream, limits)
+	if err == nil {
+		_, err = io.Copy(io.Discard, stream) // what stands after the end of the archive
+	}
+	if err != nil {
+		return err
+	}
+	if got := hexSum(digest); got != diffID {
+		return fmt.Errorf("unpacked it has the digest %s, and the config says %s", got, diffID)
+	}
+	data, err := json.Marshal(contents)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "layer.json"), data, 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, unpackedFrom(d.Digest)), nil, 0o600); err != nil {
+		return err
+	}
+	err = os.Rename(dir, w.s.layerPath(diffID))
+	if errors.Is(err, os.ErrExist) {
+		// Another process was faster, or another blob holds the same; end
+		// removes what was unpacked here.
+		return os.WriteFile(w.s.layerPath(diffID, unpackedFrom(d.Digest)), nil, 0o600)
+	}
+	return err
+}
+
+// unpackedFrom is the name of the empty file beside an unpacked layer that says
+// that a blob was seen to hold just this layer.
+func unpackedFrom(blob v1.Hash) string { return "from-" + blob.Hex }
+
+// counter tells how much went through it.
+type counter struct {
+	n    int64
+	tell func(int64)
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	c.tell(c.n)
+	return len(p), nil
+}
+
+func sum(data []byte) v1.Hash {
+	digest := sha256.Sum256(data)
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(digest[:])}
+}
+
+func hexSum(h hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}
+}

@@ -1,0 +1,488 @@
+package image
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/layer"
+)
+
+// Contents is what one layer holds: layer.json beside the unpacked folder.
+type Contents struct {
+	Version   int        `json:"version"` // 1
+	Files     int        `json:"files"`
+	Folders   int        `json:"folders"`
+	Links     int        `json:"links"` // hard and symbolic
+	Whiteouts int        `json:"whiteouts"`
+	Bytes     int64      `json:"bytes"` // of its files
+	Recorded  []Recorded `json:"recorded,omitempty"`
+}
+
+// Recorded is what the archive says of an entry and one user could not make.
+// The archive itself stays in the store, so nothing is lost when it is saved.
+type Recorded struct {
+	Path      string   `json:"path,omitempty"`
+	PathBytes []byte   `json:"path_bytes,omitempty"` // in place of Path where that is not UTF-8
+	UID       int      `json:"uid"`
+	GID       int      `json:"gid"`
+	Mode      int64    `json:"mode"`             // as in the archive: permissions, setuid, setgid, sticky
+	Device    string   `json:"device,omitempty"` // "char 1:3", "block 8:0": it was not made
+	Xattrs    []string `json:"xattrs,omitempty"` // names that were not set
+}
+
+// An unpacker writes one layer below a folder. Every name is resolved by
+// openat2(2) with RESOLVE_IN_ROOT: links of the archive lead where they would
+// in a sandbox whose root this is, and never outside, whatever the archive
+// holds. The last component is always created or removed, never followed.
+type unpacker struct {
+	root     *os.File
+	contents Contents
+	entries  int
+	limits   Limits
+
+	parent     *os.File // the folder of the last entry, kept open
+	parentName string
+	dirs       map[string]folder // by the path that the kernel gives
+	rootPath   string
+}
+
+// folder is what a folder gets at the end: a mode without w or x would keep its
+// own entries out, and each of them changes its time.
+type folder struct {
+	mode  uint32
+	mtime time.Time
+}
+
+// unpack writes the archive (uncompressed) into dir, an empty folder. Its files
+// may have Limits.Bytes in all: a sparse file has more than the archive.
+func unpack(dir string, archive io.Reader, limits Limits) (Contents, error) {
+	root, err := os.Open(dir)
+	if err != nil {
+		return Contents{}, err
+	}
+	defer root.Close()
+	u := &unpacker{root: root, limits: limits, dirs: map[string]folder{}, contents: Contents{Version: 1}}
+	defer u.leave()
+	if u.rootPath, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(int(root.Fd()))); err != nil {
+		return Contents{}, err
+	}
+	r := tar.NewReader(archive)
+	for {
+		header, err := r.Next()
+		if errors.Is(err, tar.ErrInsecurePath) {
+			err = nil // parseEntry decides
+		}
+		if err == io.EOF {
+			return u.contents, u.finish()
+		}
+		if err != nil {
+			return Contents{}, err
+		}
+		if u.entries++; u.entries > limits.Entries {
+			return Contents{}, fmt.Errorf("the layer has more than %d entries", limits.Entries)
+		}
+		if header.Size > limits.Bytes-u.contents.Bytes {
+			return Contents{}, fmt.Errorf("the files of the layer are larger than the %d bytes that are allowed", limits.Bytes)
+		}
+		e, err := parseEntry(header)
+		if err == nil {
+			err = u.do(e, r)
+		}
+		if err != nil {
+			var refusal *RefusedError
+			if errors.As(err, &refusal) {
+				return Contents{}, err
+			}
+			return Contents{}, fmt.Errorf("entry %q: %w", header.Name, err)
+		}
+	}
+}
+
+func (u *unpacker) do(e entry, data io.Reader) error {
+	switch e.kind {
+	case nothing:
+		return nil
+	case recordsIt:
+		u.record(e)
+		return nil
+	}
+	dir, err := u.enter(e.folder)
+	if err != nil {
+		return err
+	}
+	switch e.kind {
+	case opaque:
+		u.contents.Whiteouts++
+		return setOpaque(dir)
+	case whiteout:
+		return u.whiteOut(dir, e.base)
+	}
+	if e.base == "." {
+		u.setFolder(u.canonical(dir), e)
+		u.recordIfOther(e)
+		return setXattrs(dir, e.header)
+	}
+	return u.create(dir, e, data)
+}
+
+// enter opens a folder of the layer and makes what is missing of it. The one
+// that was entered last stays open, since archives go folder by folder.
+func (u *unpacker) enter(name string) (*os.File, error) {
+	if u.parent != nil && u.parentName == name {
+		return u.parent, nil
+	}
+	u.leave()
+	dir, err := u.open(name)
+	for at := 0; errors.Is(err, unix.ENOENT) && at < len(name); {
+		// Make the missing folders from the top.
+		next := strings.IndexByte(name[at:], '/')
+		if next < 0 {
+			next = len(name) - at
+		}
+		prefix := name[:at+next]
+		at += next + 1
+		if err = u.makeMissing(prefix); err != nil {
+			break
+		}
+		err = unix.ENOENT
+		if at >= len(name) {
+			dir, err = u.open(name)
+		}
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) {
+		return nil, errors.New("it lies below a link that leads nowhere in the layer")
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.parent, u.parentName = dir, name
+	return dir, nil
+}
+
+// makeMissing makes one folder that the archive has no entry for yet.
+func (u *unpacker) makeMissing(name string) error {
+	parent, err := u.open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	err = unix.Mkdirat(int(parent.Fd()), path.Base(name), 0o700)
+	if err == unix.EEXIST {
+		return nil // a folder, or a link that the next step fails at when it leads nowhere
+	}
+	if err != nil {
+		return os.NewSyscallError("mkdirat", err)
+	}
+	u.contents.Folders++
+	u.dirs[path.Join(u.canonical(parent), path.Base(name))] = folder{mode: 0o755}
+	return nil
+}
+
+// open opens a folder of the layer.
+func (u *unpacker) open(name string) (*os.File, error) { return u.openResolved(name, 0) }
+
+func (u *unpacker) openResolved(name string, resolve uint64) (*os.File, error) {
+	fd, err := unix.Openat2(int(u.root.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: resolve | unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	if err != nil {
+		return nil, os.NewSyscallError("openat2", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func (u *unpacker) leave() {
+	if u.parent != nil {
+		u.parent.Close()
+		u.parent = nil
+	}
+}
+
+// canonical is the path of an open folder below the root, with no link in it.
+func (u *unpacker) canonical(dir *os.File) string {
+	full, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(dir.Fd())))
+	if err != nil {
+		return "."
+	}
+	rel := strings.TrimPrefix(strings.TrimPrefix(full, u.rootPath), "/")
+	if rel == "" {
+		return "."
+	}
+	return rel
+}
+
+// create makes the entry, in place of what an earlier one of that name made.
+func (u *unpacker) create(dir *os.File, e entry, data io.Reader) error {
+	at, h := int(dir.Fd()), e.header
+	hidden, err := u.clear(dir, e)
+	if err != nil {
+		return err
+	}
+	var file *os.File
+	switch h.Typeflag {
+	case tar.TypeDir:
+		err = unix.Mkdirat(at, e.base, 0o700)
+		if err == unix.EEXIST { // clear has left a folder alone
+			err = nil
+		} else {
+			u.contents.Folders++
+		}
+		if err == nil {
+			file, err = openChild(at, e.base, unix.O_RDONLY|unix.O_DIRECTORY)
+		}
+		if err == nil && hidden {
+			err = setOpaque(file)
+		}
+		if err == nil {
+			u.setFolder(path.Join(u.canonical(dir), e.base), e)
+		}
+	case tar.TypeReg, tar.TypeGNUSparse:
+		file, err = openChild(at, e.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
+		if err == nil {
+			var n int64
+			n, err = io.Copy(file, data)
+			u.contents.Files++
+			u.contents.Bytes += n
+		}
+	case tar.TypeSymlink:
+		u.contents.Links++
+		err = os.NewSyscallError("symlinkat", unix.Symlinkat(h.Linkname, at, e.base))
+	case tar.TypeLink:
+		u.contents.Links++
+		err = u.link(e.target, at, e.base)
+	case tar.TypeFifo:
+		u.contents.Files++
+		err = os.NewSyscallError("mknodat", unix.Mknodat(at, e.base, unix.S_IFIFO|0o600, 0))
+	}
+	if file != nil {
+		defer file.Close()
+	}
+	if err != nil {
+		return err
+	}
+	if h.Typeflag == tar.TypeLink {
+		return nil // its inode has what its first name gave it
+	}
+	u.recordIfOther(e)
+	if file != nil {
+		if err := setXattrs(file, h); err != nil {
+			return err
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeGNUSparse:
+		// No setuid and setgid: the file is the caller's, and so would be the
+		// program that another user starts. The bits are recorded.
+		if err := unix.Fchmod(int(file.Fd()), uint32(h.Mode)&0o777); err != nil {
+			return os.NewSyscallError("fchmod", err)
+		}
+	case tar.TypeDir:
+		return nil
+	}
+	times := []unix.Timespec{timespec(h.ModTime), timespec(h.ModTime)}
+	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(at, e.base, times, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// clear removes what stands where an entry is to be made, except a folder that
+// is to be one. It says whether that was a whiteout: then the new folder hides
+// what the layers below have in theirs.
+func (u *unpacker) clear(dir *os.File, e entry) (whiteout bool, err error) {
+	var st unix.Stat_t
+	err = unix.Fstatat(int(dir.Fd()), e.base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.ENOENT {
+		return false, nil
+	}
+	if err != nil {
+		return false, os.NewSyscallError("fstatat", err)
+	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if isDir && e.header.Typeflag == tar.TypeDir {
+		return false, nil
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR, layer.RemoveTree(dir, e.base)
+}
+
+// link makes a hard link to a file or symbolic link of this layer. Its folder
+// may be reached through links of the layer, the file itself may not.
+func (u *unpacker) link(target string, at int, base string) error {
+	dir, err := u.open(path.Dir(target))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), path.Base(target), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return os.NewSyscallError("fstatat", err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFCHR {
+		return errors.New("a hard link to a whiteout")
+	}
+	return os.NewSyscallError("linkat", unix.Linkat(int(dir.Fd()), path.Base(target), at, base, 0))
+}
+
+// whiteOut hides a name of the layers below: a character device 0:0, which
+// every user may make. Where this layer has the name itself, that stays, and a
+// folder becomes opaque: a whiteout is about the layers below only.
+func (u *unpacker) whiteOut(dir *os.File, base string) error {
+	u.contents.Whiteouts++
+	err := unix.Mknodat(int(dir.Fd()), base, unix.S_IFCHR, 0)
+	if err != unix.EEXIST {
+		return os.NewSyscallError("mknodat", err)
+	}
+	child, err := openChild(int(dir.Fd()), base, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	return setOpaque(child)
+}
+
+// finish gives the folders their modes and times, the deepest first.
+func (u *unpacker) finish() error {
+	u.leave()
+	names := slices.Collect(maps.Keys(u.dirs))
+	slices.SortFunc(names, func(a, b string) int { return depth(b) - depth(a) })
+	for _, name := range names {
+		dir, err := u.openResolved(name, unix.RESOLVE_NO_SYMLINKS)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue // a later entry has replaced it
+		}
+		if err != nil {
+			return err
+		}
+		f := u.dirs[name]
+		times := []unix.Timespec{timespec(f.mtime), timespec(f.mtime)}
+		err = errors.Join(
+			os.NewSyscallError("utimensat", unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(dir.Fd())), times, 0)),
+			os.NewSyscallError("fchmod", unix.Fchmod(int(dir.Fd()), f.mode)),
+		)
+		dir.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// depth orders the top after everything in it.
+func depth(name string) int {
+	if name == "." {
+		return 0
+	}
+	return 1 + strings.Count(name, "/")
+}
+
+func (u *unpacker) setFolder(name string, e entry) {
+	u.dirs[name] = folder{mode: uint32(e.header.Mode) & 0o1777, mtime: e.header.ModTime}
+}
+
+// record notes an entry that was not made or not made whole.
+func (u *unpacker) record(e entry) {
+	h := e.header
+	r := Recorded{UID: h.Uid, GID: h.Gid, Mode: h.Mode & 0o7777}
+	if name := path.Join(e.folder, e.base); utf8.ValidString(name) {
+		r.Path = name
+	} else {
+		r.PathBytes = []byte(name)
+	}
+	switch h.Typeflag {
+	case tar.TypeChar:
+		r.Device = fmt.Sprintf("char %d:%d", h.Devmajor, h.Devminor)
+	case tar.TypeBlock:
+		r.Device = fmt.Sprintf("block %d:%d", h.Devmajor, h.Devminor)
+	}
+	for name := range xattrs(h) {
+		if !keptXattr(name) {
+			r.Xattrs = append(r.Xattrs, name)
+		}
+	}
+	slices.Sort(r.Xattrs)
+	u.contents.Recorded = append(u.contents.Recorded, r)
+}
+
+func (u *unpacker) recordIfOther(e entry) {
+	h := e.header
+	other := h.Uid != 0 || h.Gid != 0 || h.Mode&0o6000 != 0
+	for name := range xattrs(h) {
+		other = other || !keptXattr(name)
+	}
+	if other {
+		u.record(e)
+	}
+}
+
+// xattrs are the extended attributes of an entry.
+func xattrs(h *tar.Header) map[string]string {
+	const prefix = "SCHILY.xattr." // star(5), which GNU tar and docker write too
+	var out map[string]string
+	for key, value := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(key, prefix); ok {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// keptXattr says whether an attribute of the archive is set. user.overlay.* is
+// what overlayfs itself reads in a user namespace: one from an archive would
+// redirect a folder to another one, or hide layers below. Others than user.*
+// need a privilege.
+func keptXattr(name string) bool {
+	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
+}
+
+func setXattrs(file *os.File, h *tar.Header) error {
+	for name, value := range xattrs(h) {
+		if !keptXattr(name) {
+			continue
+		}
+		if err := unix.Fsetxattr(int(file.Fd()), name, []byte(value), 0); err != nil {
+			return os.NewSyscallError("fsetxattr "+name, err)
+		}
+	}
+	return nil
+}
+
+func setOpaque(dir *os.File) error {
+	err := unix.Fsetxattr(int(dir.Fd()), "user.overlay.opaque", []byte("y"), 0)
+	if err == unix.EOPNOTSUPP {
+		return errors.New("the file system of the store has no user.* attributes, which an opaque folder needs")
+	}
+	return os.NewSyscallError("fsetxattr user.overlay.opaque", err)
+}
+
+// openChild opens one name of a folder and follows no link.
+func openChild(at int, base string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(at, base, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, os.NewSyscallError("openat", err)
+	}
+	return os.NewFile(uintptr(fd), base), nil
+}
+
+// timespec is exact where nanoseconds since 1970 would overflow.
+func timespec(t time.Time) unix.Timespec {
+	if t.IsZero() {
+		t = time.Unix(0, 0)
+	}
+	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+}
