@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -35,10 +36,9 @@ const (
 	layerPause = 500 * time.Millisecond
 )
 
-// reference reads a reference for a registry. go-containerregistry speaks HTTP
-// to localhost and to private addresses of its own accord; here TLS is left out
-// where it was asked for, and never for a registry elsewhere: whoever sits
-// between could give any image.
+// reference reads a reference for a registry. TLS is left out where that was
+// asked for, and never for a registry elsewhere: whoever sits between could
+// give any image, and read the login.
 func (r Registry) reference(text string) (name.Reference, error) {
 	ref, err := parseReference(text)
 	if err != nil {
@@ -72,7 +72,26 @@ func (r Registry) options(ctx context.Context) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithPlatform(r.platform()),
 		remote.WithUserAgent("sbx"), remote.WithJobs(layersAtOnce),
+		remote.WithTransport(transportTLS{plain: r.PlainHTTP, next: remote.DefaultTransport}),
 	}
+}
+
+// transportTLS refuses requests without TLS. go-containerregistry makes some of
+// its own accord (to localhost and to private addresses, where TLS fails), and
+// a registry may redirect to one.
+type transportTLS struct {
+	plain bool // to this machine they are allowed
+	next  http.RoundTripper
+}
+
+// errPlainHTTP says that a registry does not speak TLS.
+var errPlainHTTP = errors.New("plain HTTP is refused: it is for registries on this machine, with --plain-http")
+
+func (t transportTLS) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" && !(t.plain && loopback(r.URL.Host)) {
+		return nil, errPlainHTTP
+	}
+	return t.next.RoundTrip(r)
 }
 
 func (r Registry) platform() v1.Platform {

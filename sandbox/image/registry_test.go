@@ -78,6 +78,9 @@ func TestPushPull(t *testing.T) {
 	if _, err := to.Pull(t.Context(), host+"/class/none:1", plain, nil); err == nil {
 		t.Error("an image that is not there was pulled")
 	}
+	if _, err := to.Pull(t.Context(), name, Registry{}, nil); !errors.Is(err, errPlainHTTP) {
+		t.Error("plain HTTP without being asked for:", err)
+	}
 	if _, err := to.Pull(t.Context(), "registry.example/x", plain, nil); err == nil || !strings.Contains(err.Error(), "localhost") {
 		t.Error("plain HTTP to another machine:", err)
 	}

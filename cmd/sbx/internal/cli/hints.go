@@ -3,16 +3,20 @@ package cli
 // dockerHabit says what a word of docker's is called here.
 func dockerHabit(word string) (string, bool) {
 	switch word {
-	case "images", "image", "pull", "push", "rmi", "tag", "load", "save", "import", "history":
-		return "images come in a later version; --rootfs DIR uses an unpacked one", true
+	case "images":
+		return "sbx image ls", true
+	case "rmi":
+		return "sbx image rm", true
+	case "pull", "push", "tag", "import", "history":
+		return "sbx image " + word, true
 	case "build":
-		return "building comes with images, in a later version", true
+		return "building comes in a later version; sbx image import makes an image of a folder", true
 	case "cp":
 		return "sbx run --out PATH copies from the sandbox when CMD has ended, sbx apply NAME from a kept layer", true
 	case "diff":
 		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
 	case "commit":
-		return "sbx run --keep NAME keeps what CMD writes for the next run; images come in a later version", true
+		return "sbx run --keep NAME keeps what CMD writes for the next run; making an image of it comes in a later version", true
 	case "ps", "exec", "logs", "stop", "kill", "wait", "start", "attach", "create":
 		return "a sandbox lives as long as its CMD: run it in the foreground, or with & of the shell", true
 	case "info", "check":

@@ -1,0 +1,101 @@
+// Sbx-image keeps images: sbx executes it for the verbs image, save and load. It
+// is a program of its own because what speaks to registries would cost every
+// start of sbx.
+//
+//	sbx-image image ls|pull|push|load|save|import|tag|rm|inspect|history|prune
+//	sbx-image load|save
+//
+// Exit status: 0 done, 1 it could not be done, 125 wrong usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/image"
+)
+
+// commands is kong's model: the verbs of sbx that this program carries out.
+type commands struct {
+	Image struct {
+		LS      listCommand    `cmd:"" name:"ls" aliases:"list" help:"List the images."`
+		Pull    pullCommand    `cmd:"" help:"Fetch images from a registry."`
+		Push    pushCommand    `cmd:"" help:"Send images to the registry that their names say."`
+		Load    loadCommand    `cmd:"" help:"Add the images of an archive (docker save, podman save, OCI)."`
+		Save    saveCommand    `cmd:"" help:"Write images as one archive, for docker load, podman load and sbx load."`
+		Import  importCommand  `cmd:"" help:"Make an image of a root file system: a folder or a tar archive."`
+		Tag     tagCommand     `cmd:"" help:"Give an image one more name."`
+		RM      removeCommand  `cmd:"" name:"rm" aliases:"remove" help:"Take a name from an image; with its last name the image goes."`
+		Inspect inspectCommand `cmd:"" help:"Show an image's config and layers, or the files of one layer."`
+		History historyCommand `cmd:"" help:"Show the steps that made an image."`
+		Prune   pruneCommand   `cmd:"" help:"Remove images without a name, and what no image needs."`
+	} `cmd:"" help:"The local store of images."`
+	Load loadCommand `cmd:"" help:"Add the images of an archive."`
+	Save saveCommand `cmd:"" help:"Write images as one archive."`
+}
+
+// usageError is a command line that the user can mend.
+type usageError struct{ msg, hint string }
+
+func (e *usageError) Error() string { return e.msg }
+
+// call is what a verb gets beside its flags.
+type call struct {
+	ctx   context.Context
+	store image.Store
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run is main without the process: it gives the exit status.
+func run(args []string) int {
+	var c commands
+	parser, err := kong.New(&c, kong.Name("sbx"), kong.Description("Images without a daemon, as a normal user."), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return fail(err)
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return fail(&usageError{msg: err.Error(), hint: "sbx image --help"})
+	}
+	store, err := image.DefaultStore()
+	if err != nil {
+		return fail(err)
+	}
+	// The first signal stops what is under way, which then cleans up; the
+	// second one ends the program.
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return fail(parsed.Run(&call{ctx: ctx, store: store}))
+}
+
+// fail prints an error as sbx does and gives the exit status.
+func fail(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "sbx: image:", printableLines(err.Error()))
+	var usage *usageError
+	var platform *image.PlatformError
+	switch {
+	case errors.As(err, &usage):
+		if usage.hint != "" {
+			fmt.Fprintln(os.Stderr, "hint:", usage.hint)
+		}
+		return 125
+	case errors.As(err, &platform):
+		fmt.Fprintln(os.Stderr, "hint: sbx image pull --platform OS/ARCH fetches an image of another machine, to look at it or to save it")
+	case errors.Is(err, image.ErrNotFound):
+		fmt.Fprintln(os.Stderr, "hint: sbx image ls lists the images, sbx image pull NAME fetches one")
+	case errors.Is(err, image.ErrBusy):
+		fmt.Fprintln(os.Stderr, "hint: a pull or a load is under way: try again when it is done")
+	}
+	return 1
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/sbx-dev/sbx/sandbox/image"
+)
+
+// tagCommand is sbx image tag.
+type tagCommand struct {
+	Image string `arg:"" help:"A name, a digest, or the beginning of an id."`
+	Name  string `arg:"" help:"The new name: NAME[:TAG], latest without one."`
+}
+
+// Run gives the name.
+func (t *tagCommand) Run(c *call) error { return c.store.Tag(t.Image, t.Name) }
+
+// removeCommand is sbx image rm.
+type removeCommand struct {
+	Images []string `arg:"" name:"image" help:"Names, or beginnings of ids."`
+	Force  bool     `short:"f" help:"Remove an image by its id although it has several names."`
+}
+
+// Run removes names and images, and the files that no image needs any more.
+func (r *removeCommand) Run(c *call) error {
+	var errs []error
+	for _, word := range r.Images {
+		done, err := c.store.Remove(word, r.Force)
+		errs = append(errs, err)
+		for _, name := range done.Untagged {
+			fmt.Fprintln(os.Stdout, "Untagged:", name)
+		}
+		if done.Deleted.Hex != "" {
+			fmt.Fprintln(os.Stdout, "Deleted:", done.Deleted)
+		}
+	}
+	if _, err := c.store.Prune(false, false); errors.Is(err, image.ErrBusy) {
+		fmt.Fprintln(os.Stderr, "sbx: image: another process adds an image: sbx image prune removes the files later")
+	} else {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// pruneCommand is sbx image prune.
+type pruneCommand struct {
+	All   bool `short:"a" help:"Remove every image, also those with a name."`
+	Force bool `short:"f" help:"Do not ask."`
+}
+
+// Run removes what it says.
+func (p *pruneCommand) Run(c *call) error {
+	if p.All && !p.Force {
+		if _, ok := terminal(os.Stdin); !ok {
+			return &usageError{msg: "prune --all asks first, and stdin is no terminal", hint: "sbx image prune --all --force"}
+		}
+		fmt.Fprint(os.Stderr, "Remove all images? [y/N] ")
+		var answer string
+		if _, err := fmt.Fscanln(os.Stdin, &answer); err != nil || answer != "y" && answer != "Y" {
+			return errors.New("nothing was removed")
+		}
+	}
+	done, err := c.store.Prune(true, p.All)
+	for _, id := range done.Images {
+		fmt.Fprintln(os.Stdout, "Deleted:", id)
+	}
+	if err == nil {
+		fmt.Fprintf(os.Stdout, "Total reclaimed space: %s\n", sizeText(done.Bytes))
+	}
+	return err
+}

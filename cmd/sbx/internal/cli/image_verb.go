@@ -1,0 +1,33 @@
+package cli
+
+func imageVerb() command {
+	return &siblingCommand{
+		synopsis: "ls|pull|push|load|save|import|tag|rm|inspect|history|prune [flags] [ARG…]",
+		text: "Keeps images below $XDG_DATA_HOME/sbx (~/.local/share/sbx), as one user and without a daemon: an OCI image layout, each layer unpacked once.\n\n" +
+			"pull and push speak to registries, with the logins of docker's config.json; --plain-http is for one on this machine, and --platform OS/ARCH fetches for another. load and save take and make archives of docker, podman and OCI; " +
+			"import makes an image of a folder or a tar archive. tag gives one more name; rm takes one away, with the last one the image; prune removes what has no name. " +
+			"ls lists, inspect shows config and layers (--layer N: the files of one), history the steps. ls, inspect and history take --json. sbx image VERB --help shows the flags of each.",
+		shown: [][2]string{
+			{"sbx image pull busybox", "from docker.io"},
+			{"docker save alpine | sbx load", "from docker"},
+			{"sbx image inspect busybox", "its config and its layers"},
+			{"sbx image inspect --layer 1 busybox", "the files of the lowest"},
+		},
+	}
+}
+
+func loadVerb() command {
+	return &siblingCommand{
+		synopsis: "[-i FILE] [-q]",
+		text:     "Adds the images of an archive that docker save, podman save or sbx save wrote, or an OCI archive: plain or compressed, from FILE or stdin. The same as sbx image load.",
+		shown:    [][2]string{{"sbx load -i images.tar", "from a file"}, {"docker save alpine | sbx load", "from docker"}},
+	}
+}
+
+func saveVerb() command {
+	return &siblingCommand{
+		synopsis: "[-o FILE] IMAGE…",
+		text:     "Writes images as one archive that docker load, podman load and sbx load read; digests stay as they are. The same as sbx image save.",
+		shown:    [][2]string{{"sbx save -o busybox.tar busybox", "to a file"}, {"sbx save busybox | docker load", "to docker"}},
+	}
+}
