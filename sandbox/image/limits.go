@@ -75,3 +75,34 @@ func (l *limited) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// counted counts what is read of an archive as it came.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// proportionate is Limits.Ratio for a stream whose size nobody knows: what came
+// out so far is compared with what went in so far. A sparse member comes out of
+// nothing at all.
+type proportionate struct {
+	r     io.Reader
+	in    *counted
+	out   *int64 // of all members
+	ratio int64
+}
+
+func (p *proportionate) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	*p.out += int64(n)
+	if *p.out > ratioFrom && *p.out/p.ratio > p.in.n {
+		return 0, fmt.Errorf("it unpacks to more than %d times its size", p.ratio)
+	}
+	return n, err
+}

@@ -91,13 +91,15 @@ type member struct {
 }
 
 func (w *writing) spool(archive io.Reader) (*members, error) {
-	plain, err := decompress(archive)
+	in := &counted{r: archive}
+	plain, err := decompress(in)
 	if err != nil {
 		return nil, err
 	}
 	defer plain.Close()
 	m := &members{w: w, files: map[string]member{}}
 	limits := w.s.Limits.withDefaults()
+	spooled := int64(0)
 	r := tar.NewReader(plain)
 	for n := 0; ; n++ {
 		h, err := r.Next()
@@ -117,7 +119,8 @@ func (w *writing) spool(archive io.Reader) (*members, error) {
 		switch h.Typeflag {
 		case tar.TypeReg:
 			file := path.Join(w.dir, "member-"+strconv.Itoa(n))
-			if err := copyTo(file, limit(r, limits.Bytes, strconv.Quote(name))); err != nil {
+			grown := &proportionate{r: limit(r, limits.Bytes, strconv.Quote(name)), in: in, out: &spooled, ratio: limits.Ratio}
+			if err := copyTo(file, grown); err != nil {
 				return nil, err
 			}
 			m.files[name] = member{file: file}

@@ -42,6 +42,13 @@ func (s Store) Save(to io.Writer, words []string) error {
 			return err
 		}
 	}
+	// Without entries for the folders skopeo 1.9 makes them itself, and asks for
+	// root to own them.
+	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
+		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+			return err
+		}
+	}
 	for _, digest := range slices.SortedFunc(maps.Keys(blobs), func(a, b v1.Hash) int { return bytes.Compare([]byte(a.Hex), []byte(b.Hex)) }) {
 		if err := s.saveBlob(out, digest, blobs[digest]); err != nil {
 			return err

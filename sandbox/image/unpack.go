@@ -145,8 +145,8 @@ func (u *unpacker) enter(name string) (*os.File, error) {
 	}
 	u.leave()
 	dir, err := u.open(name)
-	for at := 0; errors.Is(err, unix.ENOENT) && at < len(name); {
-		// Make the missing folders from the top.
+	for at := 0; (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) && at < len(name); {
+		// Make the missing folders from the top; a whiteout is one as well.
 		next := strings.IndexByte(name[at:], '/')
 		if next < 0 {
 			next = len(name) - at
@@ -178,12 +178,34 @@ func (u *unpacker) makeMissing(name string) error {
 		return err
 	}
 	defer parent.Close()
-	err = unix.Mkdirat(int(parent.Fd()), path.Base(name), 0o700)
+	at, base := int(parent.Fd()), path.Base(name)
+	err = unix.Mkdirat(at, base, 0o700)
+	hidden := false
 	if err == unix.EEXIST {
-		return nil // a folder, or a link that the next step fails at when it leads nowhere
+		var st unix.Stat_t
+		if err := unix.Fstatat(at, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return os.NewSyscallError("fstatat", err)
+		}
+		if hidden = st.Mode&unix.S_IFMT == unix.S_IFCHR; !hidden {
+			return nil // a folder, or what the next step fails at
+		}
+		if err := unix.Unlinkat(at, base, 0); err != nil {
+			return os.NewSyscallError("unlinkat", err)
+		}
+		err = unix.Mkdirat(at, base, 0o700)
 	}
 	if err != nil {
 		return os.NewSyscallError("mkdirat", err)
+	}
+	if hidden {
+		made, err := openChild(at, base, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer made.Close()
+		if err := setOpaque(made); err != nil {
+			return err
+		}
 	}
 	u.contents.Folders++
 	u.dirs[path.Join(u.canonical(parent), path.Base(name))] = folder{mode: 0o755}

@@ -294,6 +294,19 @@ func TestBombs(t *testing.T) {
 			t.Error("layers:", left, err)
 		}
 	})
+	t.Run("stream", func(t *testing.T) {
+		in, out := &counted{n: 1 << 20}, int64(0)
+		copied := func(size int64) error {
+			_, err := io.Copy(io.Discard, &proportionate{r: io.LimitReader(zeros{}, size), in: in, out: &out, ratio: 2000})
+			return err
+		}
+		if err := copied(ratioFrom + 1<<20); err != nil {
+			t.Error("less than the ratio:", err)
+		}
+		if err := copied(1 << 30); err == nil {
+			t.Error("2 GiB came of 1 MiB, where 2000 times are allowed")
+		}
+	})
 	t.Run("entries", func(t *testing.T) {
 		files := make([]file, 101)
 		for i := range files {
