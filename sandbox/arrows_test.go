@@ -68,6 +68,11 @@ var arrows = []arrow{
 		Why:   "image gives a list of folders and a config; what is made of them is for others to know",
 	},
 	{
+		From:  "sandbox/state",
+		Never: slices.Concat(heavyPackages, []string{"crypto/rand", "math/big", "C", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/layer", "regexp"}),
+		Why:   "state is linked into sbx, where a plain run must not notice it",
+	},
+	{
 		From: "sandbox/internal/rawfork",
 		Only: []string{
 			"bytes", "encoding/binary", "errors", "fmt", "os", "runtime", "strconv", "sync", "sync/atomic", "syscall", "time",

@@ -273,7 +273,7 @@ func TestOpenProcess(t *testing.T) {
 	if err := p.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(); err != nil || !p.Ended() {
+	if ended, err := p.Wait(time.Minute); err != nil || !ended || !p.Ended() {
 		t.Errorf("it has ended: %v", err)
 	}
 	if _, err := sandbox.OpenProcess(v.Process.Pid, start); err != unix.ESRCH {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,11 +60,9 @@ func (p *Process) Ended() bool {
 	return ended || err != nil
 }
 
-// Wait blocks until the process has ended.
-func (p *Process) Wait() error {
-	_, err := rawfork.Readable(p.pidfd, -1)
-	return err
-}
+// Wait blocks until the process has ended, or for that long, and says whether it
+// has; a negative time has no end. It holds a thread.
+func (p *Process) Wait(limit time.Duration) (bool, error) { return rawfork.Readable(p.pidfd, limit) }
 
 // Signal sends a signal; the error is unix.ESRCH when the process has ended.
 func (p *Process) Signal(sig unix.Signal) error { return unix.PidfdSendSignal(p.pidfd, sig, nil, 0) }

@@ -161,6 +161,26 @@ func (c *Cmd) prepare() error {
 	return c.prepareSocket(fds)
 }
 
+// CompileOnly is the plan of a Cmd with Joined, for printing: nothing is started,
+// and the Cmd can still be.
+func (c *Cmd) CompileOnly() (*Plan, error) {
+	feat := c.Features
+	if feat == nil {
+		var err error
+		if feat, err = Probe(&c.Spec); err != nil {
+			return nil, err
+		}
+	}
+	if c.Joined == nil {
+		return Compile(&c.Spec, feat)
+	}
+	join, err := c.Joined.join(c.Join)
+	if err != nil {
+		return nil, err
+	}
+	return CompileJoin(&c.Spec, feat, &join)
+}
+
 // prepareSocket makes the socket between the launcher and the sandbox, and
 // writes into the plan what it needs of the launcher's descriptors.
 func (c *Cmd) prepareSocket(fds []int) error {
