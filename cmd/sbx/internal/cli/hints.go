@@ -12,13 +12,15 @@ func dockerHabit(word string) (string, bool) {
 	case "build":
 		return "building comes in a later version; sbx image import makes an image of a folder", true
 	case "cp":
-		return "sbx run --out PATH copies from the sandbox when CMD has ended, sbx apply NAME from a kept layer", true
+		return "sbx exec NAME cat FILE >FILE copies out of one that runs, sbx run --out PATH when CMD has ended, sbx apply NAME from a kept layer", true
 	case "diff":
 		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
 	case "commit":
 		return "sbx run --keep NAME keeps what CMD writes for the next run; making an image of it comes in a later version", true
-	case "ps", "exec", "logs", "stop", "kill", "wait", "start", "attach", "create":
-		return "a sandbox lives as long as its CMD: run it in the foreground, or with & of the shell", true
+	case "start", "create", "restart":
+		return "sbx run -d --name NAME -- CMD makes a sandbox and starts it; one that has ended is not started again", true
+	case "attach":
+		return "sbx logs -f NAME follows what it prints, sbx exec -t NAME sh is a shell in there", true
 	case "info", "check":
 		return "sbx doctor tries each step on this machine", true
 	case "shell", "bash", "sh":
@@ -35,8 +37,6 @@ func laterFlag(flag string) (string, bool) {
 		return "--rootfs DIR uses an unpacked image", true
 	case "-p", "--publish", "--allow":
 		return "--net host uses the host's network", true
-	case "-d", "--detach", "--name":
-		return "in the foreground only; the shell's & puts it behind", true
 	case "-m", "--memory":
 		return "--ulimit as=BYTES limits the memory of each process", true
 	case "--cpus":

@@ -19,12 +19,12 @@ type inspectCommand struct {
 	Tree bool   `name:"tree" help:"Draw the isolation boxes around the process as a tree."`
 	SVG  string `name:"svg" placeholder:"FILE" help:"Draw the boxes to FILE, for a page or a projector; - is standard output."`
 
-	Words []string `arg:"" optional:"" help:"A process id; none means sbx itself, and so the place that it is called in."`
+	Words []string `arg:"" optional:"" help:"A process id, or the name or id of a sandbox; none means sbx itself, and so the place that it is called in."`
 }
 
 func inspectVerb() command { return &inspectCommand{} }
 
-func (*inspectCommand) usage() string { return "[--tree] [--svg FILE] [--json] [PID]" }
+func (*inspectCommand) usage() string { return "[--tree] [--svg FILE] [--json] [PID|ID]" }
 
 // Help implements kong.HelpProvider.
 func (*inspectCommand) Help() string {
@@ -117,8 +117,15 @@ func writeDrawing(name string, boxes *observe.Box) error {
 // snapshotOf looks at the process of a word.
 func snapshotOf(word string) (*observe.View, error) {
 	pid, err := strconv.Atoi(word)
-	if err != nil || pid <= 0 {
-		return nil, &usageError{msg: quoted(word) + " is no process id", hint: "sbx inspect PID; names of sandboxes and images come in a later version"}
+	if err != nil {
+		_, r, p, err := runningSandbox(word, cmdOf)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		pid, word = r.CMD.Pid, strconv.Itoa(r.CMD.Pid)
+	} else if pid <= 0 {
+		return nil, &usageError{msg: quoted(word) + " is no process id", hint: "sbx inspect PID, or the name of a sandbox"}
 	}
 	view, err := observe.Snapshot(pid)
 	switch {

@@ -20,6 +20,10 @@ type runCommand struct {
 	TTY   bool `name:"tty" short:"t" common:"" group:"Terminal" help:"Give CMD a terminal of its own on stdin, stdout and stderr, whatever they are."`
 	NoTTY bool `name:"no-tty" short:"T" group:"Terminal" help:"Give CMD your terminal as it is: it can read what you type, and change its settings."`
 
+	Detach  bool   `name:"detach" short:"d" common:"" group:"Life" help:"Start CMD behind, with its output in a log, and print the sandbox's id: sbx ps, logs, exec, stop."`
+	Name    string `name:"name" common:"" group:"Life" placeholder:"NAME" help:"Name the sandbox, and keep what is known of it until sbx rm NAME; with --rm until it ends."`
+	Monitor string `name:"monitor" hidden:""`
+
 	Trace     bool   `name:"trace" common:"" group:"Looking" help:"Print each call that makes the sandbox, with result and microseconds."`
 	TraceFile string `name:"trace-file" group:"Looking" placeholder:"FILE" help:"Write each call to FILE, a line of JSON each."`
 	Changes   bool   `name:"changes" common:"" group:"Looking" help:"At exit, list what CMD wrote; nothing of it reached your files."`
@@ -51,6 +55,7 @@ func (*runCommand) examples() [][2]string {
 		{"sbx run -v ./out:/out --timeout 10s -- ./solver", "one folder to write to, and a limit"},
 		{"sbx run --keep web -- npm install", "keep what it writes, for npm test in the next run"},
 		{"sbx run --out dist -- npm run build", "copy ./dist to the host afterwards"},
+		{"sbx run -d --name web -- python3 -m http.server", "behind; then sbx logs web, sbx exec -t web sh, sbx stop web"},
 		{"sbx run --skip net -- curl example.org", "leave out one step"},
 	}
 }
@@ -58,6 +63,9 @@ func (*runCommand) examples() [][2]string {
 func (r *runCommand) run(c *call) error {
 	words := c.cmd(r.Words)
 	if len(words) == 0 {
+		if r.Detach {
+			return &usageError{msg: "-d needs a CMD: nobody sits at it", hint: "sbx run -d --name NAME -- CMD, and sbx exec -t NAME sh for a shell beside it"}
+		}
 		shell, err := shellOf()
 		if err != nil {
 			return err
@@ -72,6 +80,15 @@ func (r *runCommand) run(c *call) error {
 		return err
 	}
 	spec.Changes = r.Changes
+	if r.Detach || r.Name != "" {
+		if err := r.checkLife(); err != nil {
+			return err
+		}
+		if r.Detach && r.Monitor == "" {
+			return r.detach()
+		}
+	}
+	var life *life
 	var w *written
 	ran := false
 	if r.asksWritten() {
@@ -90,6 +107,12 @@ func (r *runCommand) run(c *call) error {
 		}
 	}
 	cmd := &sandbox.Cmd{Spec: spec, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if r.Detach || r.Name != "" {
+		if life, err = r.beginLife(cmd); err != nil {
+			return err
+		}
+		defer life.close()
+	}
 	if r.Trace {
 		cmd.Trace = newTracer(os.Stderr).event
 	}
@@ -106,7 +129,7 @@ func (r *runCommand) run(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = r.execute(cmd)
+	err = r.execute(cmd, life)
 	ran = cmd.Result != nil
 	var forged *forgedError
 	for _, write := range []func() error{
@@ -159,8 +182,8 @@ func shellOf() (string, error) {
 }
 
 // execute starts the sandbox and waits for its end, with a terminal of its own
-// where CMD gets one.
-func (r *runCommand) execute(cmd *sandbox.Cmd) error {
+// where CMD gets one. Life is nil for a sandbox that nothing is kept of.
+func (r *runCommand) execute(cmd *sandbox.Cmd, life *life) error {
 	term, err := r.terminalFor(cmd)
 	if err != nil {
 		return err
@@ -176,14 +199,19 @@ func (r *runCommand) execute(cmd *sandbox.Cmd) error {
 	for _, n := range cmd.Plan().Notes {
 		say(n)
 	}
+	life.started(cmd)
 	if term != nil {
 		s.begin() // before the terminal is raw: a signal that ends sbx would leave it so
 		term.begin(s.hangup)
 	} else {
 		// Until then a signal ends sbx, and with it a CMD that has hardly begun.
-		cmd.Lasting = s.begin
+		cmd.Lasting = func() {
+			s.begin()
+			life.announce(cmd)
+		}
 	}
 	err = cmd.Wait()
+	life.ended(cmd, err)
 	s.end()
 	term.drain(cmd)
 	var exit *sandbox.ExitError

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"errors"
+	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/layer"
+	"github.com/sbx-dev/sbx/sandbox/state"
 )
 
 // written is what becomes of what CMD writes, where a flag asks for it: --keep,
@@ -313,26 +316,51 @@ func (w *written) close(ran bool) {
 	w.layer.Close()
 }
 
-// hideLayers keeps the kept layers out of sight where a mount would show them.
+// hideLayers keeps the kept layers, and the state of sandboxes, out of sight where
+// a mount would show them.
 func hideLayers(s *sandbox.Spec) {
-	store, err := layer.DefaultStore()
-	if err != nil {
-		return
+	if store, err := layer.DefaultStore(); err == nil {
+		hideStore(s, path.Dir(store.Dir()), false)
 	}
-	dir := ""
+	if store, err := state.DefaultStore(); err == nil {
+		hideStore(s, store.Dir(), true)
+	}
+}
+
+// hideStore hides a folder of sbx's own. One that must be hidden is made where a
+// mount would show it: else CMD could make it, and put into it what sbx believes,
+// or read what comes into it later.
+func hideStore(s *sandbox.Spec, dir string, always bool) {
+	parent := ""
 	for _, m := range s.Mounts {
 		if m.Source == "" || m.Kind == sandbox.Hide {
 			continue
 		}
-		if dir == "" {
-			if dir, err = filepath.EvalSymlinks(path.Dir(store.Dir())); err != nil {
+		if parent == "" {
+			var err error
+			if parent, err = filepath.EvalSymlinks(path.Dir(dir)); err != nil {
 				return // nothing is kept
 			}
+			if _, err := os.Lstat(dir); err == nil {
+				if dir, err = filepath.EvalSymlinks(dir); err != nil {
+					return
+				}
+			} else {
+				dir = path.Join(parent, path.Base(dir))
+			}
 		}
-		// A link may lead to what holds the layers, or from it to them.
+		// A link may lead to what holds the folder, or from it to them.
 		source, err := filepath.EvalSymlinks(m.Source)
-		if rest, holds := strings.CutPrefix(dir, strings.TrimSuffix(source, "/")+"/"); err == nil && holds {
-			s.Mounts = append(s.Mounts, sandbox.Mount{Kind: sandbox.Hide, Target: path.Join(m.Target, rest)})
+		rest, holds := strings.CutPrefix(dir, strings.TrimSuffix(source, "/")+"/")
+		if err != nil || !holds {
+			continue
+		}
+		if always {
+			_ = os.Mkdir(dir, 0o700)
+		}
+		hidden := sandbox.Mount{Kind: sandbox.Hide, Target: path.Join(m.Target, rest)}
+		if _, err := os.Lstat(dir); err == nil && !slices.Contains(s.Mounts, hidden) {
+			s.Mounts = append(s.Mounts, hidden)
 		}
 	}
 }
