@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,7 +69,7 @@ func (r *runCommand) detach() error {
 	defer null.Close()
 	// What the caller has open is not the monitor's: who waits for the end of a
 	// pipe would wait for the sandbox's.
-	if err := unix.CloseRange(3, ^uint(0)>>1&0xffffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return os.NewSyscallError("close_range", err)
 	}
 	argv := slices.Concat([]string{os.Args[0], "run", "--monitor=3"}, os.Args[2:])
@@ -158,9 +159,6 @@ func (l *life) started(cmd *sandbox.Cmd) {
 	if err != nil {
 		say("what is known of the sandbox cannot be kept: " + err.Error())
 	}
-	if l.log != nil {
-		_ = os.Chdir("/") // its filesystem can be unmounted
-	}
 }
 
 // announce tells the caller the id, and lets go of him. CMD has lasted for a few
@@ -230,6 +228,9 @@ func (l *life) ended(cmd *sandbox.Cmd, err error) {
 // close lets go of the sandbox, and forgets one that never ran or is to be
 // forgotten.
 func (l *life) close() {
+	if l == nil {
+		return
+	}
 	if l.own != nil {
 		l.own.Close()
 		<-l.copied

@@ -266,3 +266,24 @@ func TestDetachedFromTheCaller(t *testing.T) {
 	}
 	b.empty()
 }
+
+// TestDetachInATerminal: sbx run -d returns in a terminal as well, and exec gives
+// its CMD one there.
+func TestDetachInATerminal(t *testing.T) {
+	b := newBoxes(t)
+	program, err := filepath.Abs(builtSbx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{"run -d --name web sleep 1000", "exec web sh -c 'test -t 0 && test -t 1 && stty size >/dev/null'", "exec -t web true"} {
+		cmd := exec.Command("timeout", "20", "script", "-qec", program+" "+words, os.DevNull)
+		cmd.Env, cmd.Dir = b.env, b.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", words, err, out)
+		}
+	}
+	if _, errs, code := b.sbx("rm", "-f", "web"); code != 0 {
+		t.Error(errs)
+	}
+	b.empty()
+}

@@ -89,6 +89,7 @@ func (r *runCommand) run(c *call) error {
 		}
 	}
 	var life *life
+	defer func() { life.close() }() // after all else: who waits for the sandbox may go on then
 	var w *written
 	ran := false
 	if r.asksWritten() {
@@ -111,7 +112,6 @@ func (r *runCommand) run(c *call) error {
 		if life, err = r.beginLife(cmd); err != nil {
 			return err
 		}
-		defer life.close()
 	}
 	if r.Trace {
 		cmd.Trace = newTracer(os.Stderr).event

@@ -137,6 +137,8 @@ func (r *runCommand) terminalFor(cmd *sandbox.Cmd) (*terminal, error) {
 	on := [3]bool{isTerminal(os.Stdin), isTerminal(os.Stdout), isTerminal(os.Stderr)}
 	how := typedNever
 	switch {
+	case r.Detach:
+		return nil, nil // stderr is the caller's for as long as he waits
 	case r.NoTTY:
 		if on != [3]bool{} && !cmd.Spec.Skips("session") {
 			say("CMD has your terminal as it is: it can read what you type, and change its settings")
