@@ -33,7 +33,7 @@ func (cmd *watchCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	w := &watch{course: c, color: colorful(), width: columns(), height: 24}
+	w := &watch{course: c, color: colorful(), tty: true, width: columns(), height: 24}
 	if err := w.open(l); err != nil {
 		return err
 	}
@@ -59,6 +59,7 @@ type watch struct {
 	course *course
 	ctx    context.Context
 	color  bool
+	tty    bool // stdin is a terminal, until that hangs up
 
 	lesson   *lessons.Lesson
 	chosen   *lessons.Lesson // in the list
@@ -140,6 +141,10 @@ func (w *watch) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		w.width, w.height = max(m.Width, 40), max(m.Height, 10)
 		w.relay()
 	case tick:
+		// Who started the session may have taken the hangup for itself.
+		if w.tty && !term.IsTerminal(int(os.Stdin.Fd())) {
+			return w, tea.Quit
+		}
 		if now := w.modified(); !now.Equal(w.saved) && !w.busy {
 			w.saved = now
 			return w, tea.Batch(ticking(), w.check())
