@@ -216,10 +216,16 @@ func (u *unpacker) makeMissing(name string) error {
 func (u *unpacker) open(name string) (*os.File, error) { return u.openResolved(name, 0) }
 
 func (u *unpacker) openResolved(name string, resolve uint64) (*os.File, error) {
-	fd, err := unix.Openat2(int(u.root.Fd()), name, &unix.OpenHow{
+	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: resolve | unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
-	})
+	}
+	fd, err := unix.Openat2(int(u.root.Fd()), name, &how)
+	// A .. could not be proved to stay inside while anybody on the machine renamed
+	// or mounted something (openat2(2), EAGAIN).
+	for tries := 0; err == unix.EAGAIN && tries < 1000; tries++ {
+		fd, err = unix.Openat2(int(u.root.Fd()), name, &how)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("openat2", err)
 	}

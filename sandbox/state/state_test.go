@@ -344,12 +344,15 @@ func TestWait(t *testing.T) {
 	s := newStore(t)
 	b := create(t, s, "x")
 	r := b.Record
+	closed := make(chan struct{})
 	go func() {
+		defer close(closed)
 		time.Sleep(20 * time.Millisecond)
 		_ = b.Update(func(r *Record) { r.Status = Exited })
 		b.Close()
 	}()
 	now, err := s.Wait(&r)
+	<-closed
 	if err != nil || now.Status != Exited || now.Code() != 137 {
 		t.Errorf("%+v, %v", now, err)
 	}
