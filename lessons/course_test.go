@@ -1,40 +1,19 @@
 package lessons
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sbx-dev/sbx/internal/built"
 	"github.com/sbx-dev/sbx/sandbox"
 )
-
-// sbxBinary is bin/sbx of this clone. What a student does is done through it.
-func sbxBinary(t *testing.T) string {
-	t.Helper()
-	if os.Getuid() == 0 {
-		t.Fatal("the lessons are tested as a normal user: run make test, or go test -exec scripts/as-user")
-	}
-	bin, err := filepath.Abs("../bin/sbx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); errors.Is(err, fs.ErrNotExist) {
-		if slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), "built") {
-			t.Fatal("bin/sbx is not built")
-		}
-		t.Skip("bin/sbx is not built: make build")
-	}
-	return bin
-}
 
 // student is a runner with a new folder that holds a lesson's files.
 func student(t *testing.T, l *Lesson) *Runner {
 	t.Helper()
-	r := &Runner{Sbx: sbxBinary(t), Dir: filepath.Join(t.TempDir(), l.ID())}
+	r := &Runner{Sbx: built.Sbx(t), Dir: filepath.Join(t.TempDir(), l.ID())}
 	if err := r.Prepare(l, false); err != nil {
 		t.Fatal(err)
 	}

@@ -14,12 +14,7 @@ import (
 var skipsAllowed = map[string][]string{
 	// The package cannot import testenv, which is internal to sandbox: its need
 	// and the script's conditions obey SBX_REQUIRE themselves.
-	"cmd/sbx/internal/cli/main_test.go":      {`t.Skipf("%s: %v", name, holds())`},
-	"scripts/transcripts/transcript_test.go": {`t.Skip("bin/sbx is not built: make build")`},
-	"cmd/sbx-learn/main_test.go":             {`t.Skip("bin/sbx is not built: make build")`},
-	"lessons/course_test.go":                 {`t.Skip("bin/sbx is not built: make build")`},
-	"lessons/classroom/server_test.go":       {`t.Skip("bin/sbx is not built: make build")`},
-	"lessons/classroom/browser_test.go":      {`t.Skip("no chromium: apt-get install chromium")`},
+	"cmd/sbx/internal/cli/main_test.go": {`t.Skipf("%s: %v", name, holds())`},
 	// What the machine is, not what it can do.
 	"sandbox/attack_inside_test.go":         {`t.Skip("this kernel has none of the entries")`},
 	"sandbox/attack_launch_test.go":         {`t.Skip("this user may open no block device")`},
@@ -52,7 +47,7 @@ func TestSkips(t *testing.T) {
 					continue
 				}
 				if len(allowed) == 0 || strings.TrimSpace(line) != allowed[0] {
-					t.Errorf("%s:%d: %s: use testenv.Need, Want or Lacks", rel, i+1, strings.TrimSpace(line))
+					t.Errorf("%s:%d: %s: use testenv.Need, Want or Lacks, or built.Lacks", rel, i+1, strings.TrimSpace(line))
 					continue
 				}
 				allowed = allowed[1:]

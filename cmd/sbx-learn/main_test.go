@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +10,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sbx-dev/sbx/internal/built"
 	"github.com/sbx-dev/sbx/lessons"
 )
 
@@ -20,27 +18,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"sbx-learn": main})
 }
 
-// sbxBinary is bin/sbx of this clone, through which every line is run.
-func sbxBinary(t *testing.T) string {
-	t.Helper()
-	if os.Getuid() == 0 {
-		t.Fatal("the course is tested as a normal user: run make test, or go test -exec scripts/as-user")
-	}
-	bin, err := filepath.Abs("../../bin/sbx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); errors.Is(err, fs.ErrNotExist) {
-		if slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), "built") {
-			t.Fatal("bin/sbx is not built")
-		}
-		t.Skip("bin/sbx is not built: make build")
-	}
-	return bin
-}
-
 func TestScript(t *testing.T) {
-	sbx := sbxBinary(t)
+	sbx := built.Sbx(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -56,7 +35,7 @@ func TestScript(t *testing.T) {
 // student is a watch on a screen of 80 columns, with a home of its own.
 func student(t *testing.T) *watch {
 	t.Helper()
-	c := &course{state: lessons.Open(t.TempDir()), sbx: sbxBinary(t)}
+	c := &course{state: lessons.Open(t.TempDir()), sbx: built.Sbx(t)}
 	w := &watch{course: c, ctx: t.Context(), width: 80, height: 24}
 	if err := w.open(lessons.All()[0]); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/sbx-dev/sbx/internal/built"
 	"github.com/sbx-dev/sbx/lessons"
 )
 
@@ -32,10 +33,7 @@ func browser(t *testing.T) context.Context {
 		}
 	}
 	if program == "" {
-		if slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), "chromium") {
-			t.Fatal("SBX_REQUIRE names chromium, and there is none")
-		}
-		t.Skip("no chromium: apt-get install chromium")
+		built.Lacks(t, "chromium", "there is none: apt-get install chromium")
 	}
 	// Chromium's own sandbox does not start in every container, and what it
 	// opens here is this package's page.

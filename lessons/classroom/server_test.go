@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sbx-dev/sbx/internal/built"
 	"github.com/sbx-dev/sbx/lessons"
 )
 
@@ -36,20 +37,7 @@ func (s *served) url(path string) string { return "http://" + s.host + path }
 // machines, whatever its address.
 func start(t *testing.T, far bool) *served {
 	t.Helper()
-	if os.Getuid() == 0 {
-		t.Fatal("the classroom is tested as a normal user: run make test, or go test -exec scripts/as-user")
-	}
-	bin, err := filepath.Abs("../../bin/sbx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); errors.Is(err, fs.ErrNotExist) {
-		if slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), "built") {
-			t.Fatal("bin/sbx is not built")
-		}
-		t.Skip("bin/sbx is not built: make build")
-	}
-	return serve(t, Config{Sbx: bin, Token: NewToken(), TeacherToken: NewToken(), State: filepath.Join(t.TempDir(), "classroom.json")}, far)
+	return serve(t, Config{Sbx: built.Sbx(t), Token: NewToken(), TeacherToken: NewToken(), State: filepath.Join(t.TempDir(), "classroom.json")}, far)
 }
 
 // serve serves until the test ends, or its stop is called.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sbx-dev/sbx/internal/built"
 )
 
 // want says what a transcript must show on any host.
@@ -63,16 +65,7 @@ var wants = map[string]want{
 // TestTranscripts runs every command that README.md and the pages in docs show,
 // and compares what they show with what it does.
 func TestTranscripts(t *testing.T) {
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(root, "bin/sbx")); err != nil {
-		if slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), "built") {
-			t.Fatal("bin/sbx is missing and SBX_REQUIRE names built: run make build")
-		}
-		t.Skip("bin/sbx is not built: make build")
-	}
+	root := built.Root(t)
 	files, err := documents(root)
 	if err != nil {
 		t.Fatal(err)
