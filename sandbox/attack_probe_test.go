@@ -43,6 +43,7 @@ var probes = map[string]func(args []string) error{
 	"launch":    probeLaunch,
 	"open":      probeOpen,
 	"overwrite": probeOverwrite,
+	"owners":    probeOwners,
 	"plan":      probePlan,
 	"posture":   probePosture,
 	"readfd":    probeReadFD,

@@ -95,7 +95,11 @@ func TestGoldenPlans(t *testing.T) {
 		},
 		"ranges":  func(s *Spec, _ *Features) { s.User.Auto = true },
 		"nesting": func(s *Spec, _ *Features) { s.AllowNesting = true },
-		"time":    func(s *Spec, _ *Features) { s.With, s.BootOffset = []string{"time"}, 3600 },
+		"fake-owners": func(s *Spec, _ *Features) {
+			zero := 0
+			s.User.UID, s.FakeOwners = &zero, true
+		},
+		"time": func(s *Spec, _ *Features) { s.With, s.BootOffset = []string{"time"}, 3600 },
 		"mounts": func(s *Spec, _ *Features) {
 			s.Mounts = []Mount{
 				{Kind: BindRW, Source: "/srv/data", Target: "/data"},
@@ -365,6 +369,7 @@ func TestCompileErrors(t *testing.T) {
 		{"capability without user", func(s *Spec) { s.Skip, s.CapAdd = Closure([]string{"user"}), []string{"kill"} }, "CapAdd", "needs the step user"},
 		{"no such filter", func(s *Spec) { s.Seccomp = "/no/profile" }, "Seccomp", "neither"},
 		{"two filters", func(s *Spec) { s.Seccomp, s.AllowNesting = "strict", true }, "AllowNesting", "its own filter"},
+		{"the filter of pretended owners by its name", func(s *Spec) { s.Seccomp = "owners" }, "Seccomp", "FakeOwners"},
 		{"upper in what is shown", func(s *Spec) { s.Upper = "/home/ada/plain/layers" }, "Upper", "lie in one another"},
 	} {
 		s := Spec{Args: []string{"true"}}

@@ -151,12 +151,20 @@ func (e *Equivalent) bwrap() {
 	}
 	if e.on("seccomp") {
 		e.miss("seccomp: bwrap has no filter of its own; --seccomp FD reads a compiled one")
+		e.missOwners()
 	}
 	if e.on("session") && s.Terminal {
 		e.miss("session: bwrap makes no pty, so CMD has no terminal to control jobs on")
 	}
 	e.add("--")
 	e.Args = append(e.Args, s.Args...)
+}
+
+// missOwners tells what nothing but a filter can do.
+func (e *Equivalent) missOwners() {
+	if e.spec.FakeOwners {
+		e.miss("seccomp: so chown and setuid to an id that is not mapped are refused (fakeroot(1) pretends for programs that are linked dynamically)")
+	}
 }
 
 func capOption(name string) string {
@@ -418,6 +426,7 @@ func (e *Equivalent) unshareMissing() {
 	}
 	if e.on("seccomp") {
 		e.miss("seccomp: unshare and setpriv 2.38 install no filter")
+		e.missOwners()
 	}
 	if p.dir != "" && e.on("root") {
 		e.miss("the working folder: " + path.Clean(p.dir) + " is the host's own")

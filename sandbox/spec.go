@@ -93,6 +93,14 @@ type Spec struct {
 	// a profile in the OCI format, compiled by sbx-seccomp.
 	Seccomp string `json:"seccomp,omitempty"`
 
+	// FakeOwners answers with success, and does nothing, where chown(2) or a
+	// call of the family of setuid(2) and setgid(2) has an id that is not
+	// mapped, and for setgroups(2): package managers work that would otherwise
+	// end with EINVAL or EPERM. It is for a root of one id: User.UID must be 0,
+	// and no other id mapped. It brings a filter of its own, the default with
+	// these answers.
+	FakeOwners bool `json:"fake_owners,omitempty"`
+
 	// Timeout ends the sandbox after this wall-clock time; 0 means never. In
 	// JSON it is in nanoseconds.
 	Timeout time.Duration `json:"timeout,omitempty"`

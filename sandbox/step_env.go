@@ -24,6 +24,9 @@ func (c *compiler) env() error {
 			env = append(env, name+"="+v)
 		}
 	}
+	if c.tellsApt() {
+		env = append(env, "APT_CONFIG="+aptConf)
+	}
 	for _, name := range c.toolVars {
 		env = append(env, name+"="+c.feat.getenv(name))
 	}

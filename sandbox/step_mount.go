@@ -168,6 +168,9 @@ func (c *compiler) deviceEntries() {
 	}
 	c.addEntry(entry{kind: folder, target: "/dev/pts", mode: 0o755, rank: rankDev})
 	c.addEntry(entry{kind: folder, target: "/dev/shm", mode: 0o1777, rank: rankDev})
+	if c.tellsApt() {
+		c.addEntry(entry{kind: content, link: aptAsRoot, target: aptConf, file: true, why: "owners are pretended", rank: rankDev})
+	}
 	if c.feat.Terminal != "" {
 		c.addEntry(entry{kind: BindRW, source: c.feat.Terminal, target: "/dev/console", file: true, noFlags: true, rank: rankDev})
 	}

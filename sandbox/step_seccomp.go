@@ -47,6 +47,13 @@ func (c *compiler) filter() (filter.Program, error) {
 		}
 		name = "nesting"
 	}
+	if name == fakeOwnersFilter {
+		return nil, &SpecError{Field: "Seccomp", Reason: strconv.Quote(name) + " is the filter that FakeOwners brings"}
+	}
+	if c.spec.FakeOwners {
+		name = fakeOwnersFilter
+		c.note(fakeOwnersNote)
+	}
 	if program, ok := filter.Builtin(name, c.feat.Arch); ok {
 		return program, nil
 	}

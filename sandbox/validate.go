@@ -124,7 +124,10 @@ func (s *Spec) Validate() error {
 	if err := s.validateMounts(); err != nil {
 		return err
 	}
-	return s.validateMaps()
+	if err := s.validateMaps(); err != nil {
+		return err
+	}
+	return s.validateFakeOwners()
 }
 
 func (s *Spec) validateMounts() error {

@@ -14,10 +14,12 @@ import (
 //     program needs.
 //   - nesting: default, opened for namespaces and mounts, so that sandboxes can
 //     be made inside.
+//   - owners: default, and success is the answer to chown and set*id of ids that
+//     are not mapped, for a root of one id.
 //
 // The profiles themselves, with the reason for each rule, are the JSON files of
 // sandbox/seccomp/profiles.
-func Names() []string { return []string{"default", "strict", "log", "nesting"} }
+func Names() []string { return []string{"default", "strict", "log", "nesting", "owners"} }
 
 // Builtin is the program of a built-in profile for an architecture (amd64 or
 // arm64); false when there is no such profile or architecture. Every call

@@ -92,9 +92,10 @@ var (
 	enotsup = filter.WithErrno(unix.ENOTSUP)
 )
 
-// by is the expectation of the three profiles that refuse.
+// by is the expectation of the profiles that refuse; owners is default but for
+// what TestOwnersDecisions is about.
 func by(normal, strict, nesting filter.Action) map[string]filter.Action {
-	return map[string]filter.Action{"default": normal, "strict": strict, "nesting": nesting}
+	return map[string]filter.Action{"default": normal, "strict": strict, "nesting": nesting, "owners": normal}
 }
 
 // Personalities of include/uapi/linux/personality.h.
@@ -188,7 +189,13 @@ func expectations() []expectation {
 	}
 	row("socket", a(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE), by(allow, eperm, allow))
 	row("socket", a(unix.AF_NETLINK, dgram|unix.SOCK_CLOEXEC, high), by(allow, eperm, allow))
+	absent := filter.WithErrno(unix.EPROTONOSUPPORT)
+	row("socket", a(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT), by(absent, eperm, absent))
+	row("socket", a(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, high|unix.NETLINK_AUDIT), by(absent, eperm, absent))
 	for protocol := uint64(1); protocol < 32; protocol++ {
+		if protocol == unix.NETLINK_AUDIT {
+			continue
+		}
 		row("socket", a(unix.AF_NETLINK, unix.SOCK_RAW, protocol), by(eperm, eperm, eperm))
 		row("socket", a(unix.AF_NETLINK, unix.SOCK_RAW, high|protocol), by(eperm, eperm, eperm))
 	}

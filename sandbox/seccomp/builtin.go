@@ -8,8 +8,8 @@ import (
 	"github.com/sbx-dev/sbx/sandbox/filter"
 )
 
-// profiles are the sources of the built-in profiles. A nesting profile is only
-// what differs from default, log has no source at all.
+// profiles are the sources of the built-in profiles. Those of nesting
+// and owners are only what differs from default, log has no source at all.
 //
 //go:embed profiles/*.json
 var profiles embed.FS
@@ -19,7 +19,7 @@ func Builtin(name string) (*Profile, error) {
 	switch name {
 	case "default", "strict":
 		return readBuiltin(name)
-	case "nesting":
+	case "nesting", "owners":
 		base, err := readBuiltin("default")
 		if err != nil {
 			return nil, err

@@ -80,7 +80,7 @@ func TestIntArguments(t *testing.T) {
 			t.Errorf("%s: %#b, %v", call, bits, err)
 		}
 	}
-	for _, p := range []string{"default", "strict"} {
+	for _, p := range []string{"default", "strict", "owners"} {
 		profile, err := Builtin(p)
 		if err != nil {
 			t.Fatal(err)

@@ -76,6 +76,8 @@ func flagOf(field string) string {
 		return "--ulimit"
 	case "Seccomp":
 		return "--seccomp"
+	case "FakeOwners":
+		return "--fake-owners"
 	case "Timeout":
 		return "--timeout"
 	case "BootOffset", "MonotonicOffset":

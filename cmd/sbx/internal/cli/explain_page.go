@@ -40,6 +40,9 @@ func printPages(f *os.File, spec *sandbox.Spec, plan *sandbox.Plan, names []stri
 			row("on", "only when asked for: --with "+name)
 		}
 		calls := callsOf(plan, name)
+		if name == "seccomp" {
+			row("filters", "default; --seccomp strict, log or FILE; --allow-nesting and --fake-owners bring one of their own")
+		}
 		with := *spec
 		if len(calls) == 0 && !stepOn(plan, spec, name) && step.OnRequest {
 			with.With = append(slices.Clone(spec.With), name)

@@ -42,6 +42,8 @@ type RunFlags struct {
 	UIDMap []string `name:"uid-map" sep:"none" group:"User" placeholder:"IN:OUT:COUNT" help:"A line of the uid map; auto takes your subordinate ranges, none maps nobody."`
 	GIDMap []string `name:"gid-map" sep:"none" group:"User" placeholder:"IN:OUT:COUNT" help:"A line of the gid map."`
 
+	FakeOwners bool `name:"fake-owners" group:"User" help:"With -u 0: chown and set*id to ids that are not mapped seem to succeed, so that apt-get install works."`
+
 	CapAdd  []string `name:"cap-add" sep:"none" group:"User" placeholder:"CAP" help:"Keep a capability inside; ALL keeps every one."`
 	CapDrop []string `name:"cap-drop" sep:"none" group:"User" placeholder:"CAP" help:"Drop a capability that --cap-add ALL or a profile keeps."`
 

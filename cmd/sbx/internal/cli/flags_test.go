@@ -55,6 +55,7 @@ func TestFlagsToSpec(t *testing.T) {
 		{"--hostname h --cap-add ALL --cap-drop NET_RAW --as-pid-1 --allow-nesting", sandbox.Spec{
 			Hostname: "h", CapAdd: []string{"ALL"}, CapDrop: []string{"NET_RAW"}, AsPID1: true, AllowNesting: true,
 		}},
+		{"-u 0 --fake-owners", sandbox.Spec{User: sandbox.User{UID: &zero}, FakeOwners: true}},
 		{"--timeout 1.5", sandbox.Spec{Timeout: 1500 * time.Millisecond}},
 		{"--timeout 2m", sandbox.Spec{Timeout: 2 * time.Minute}},
 		{"--cpu-time 1500ms", sandbox.Spec{Rlimits: []sandbox.Rlimit{{Name: "cpu", Soft: 2, Hard: 3}}}},

@@ -169,6 +169,7 @@ func withoutSteps(s sandbox.Spec, steps []string) (sandbox.Spec, []string) {
 	if s.Skips("user") {
 		s.User, s.CapAdd = sandbox.User{}, nil
 	}
+	s.FakeOwners = s.FakeOwners && !s.Skips("user") && !s.Skips("seccomp")
 	if s.Skips("mount") {
 		s.Mounts, s.Upper = nil, ""
 	}

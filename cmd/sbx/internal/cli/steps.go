@@ -60,6 +60,7 @@ func (f *RunFlags) setSteps(s sandbox.Spec, asked, fromProfile []string) (sandbo
 		s.Seccomp = filter
 	}
 	s.AllowNesting = s.AllowNesting || f.Nesting
+	s.FakeOwners = s.FakeOwners || f.FakeOwners
 	s.AsPID1 = s.AsPID1 || f.AsPID1
 	for _, name := range s.With {
 		if need := missingFor(name, s.Skip); len(need) > 0 {
