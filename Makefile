@@ -51,7 +51,7 @@ fuzz: setup
 
 bench:
 	scripts/setup bench
-	$(MAKE) --no-print-directory bin/sbx
+	$(MAKE) --no-print-directory bin/sbx bin/sbx-image
 	go build -o bin/bench ./scripts/bench
 	$(AS_USER) bin/bench $(BENCHFLAGS)
 

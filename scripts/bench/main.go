@@ -33,7 +33,15 @@ var parts = []part{
 	{"heap", (*bench).heap},
 	{"memory", (*bench).memory},
 	{"filter", (*bench).filter},
+	{"images", (*bench).images},
 }
+
+// podman is the name of the contender that the targets of images refer to, but
+// for builds, where it is buildah.
+const (
+	podman  = "podman"
+	buildah = "buildah"
+)
 
 // A bench is one run of the program: its settings, and the targets missed so far.
 type bench struct {

@@ -6,19 +6,24 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// A contender is one way to start true.
+// A contender is one way to do what is compared.
 type contender struct {
 	name string
 	argv []string // argv[0] is a path
-	// target is the most that its time may be as a multiple of bubblewrap's;
+	env  []string // nil means that of the benchmark
+	// target is the most that its time may be as a multiple of the reference's;
 	// 0 means that it has none.
 	target float64
-	times  []time.Duration // one for each measured round
+	// before and after, where not nil, prepare for a run and clear up behind it,
+	// at times that do not count.
+	before, after func() error
+	times         []time.Duration // one for each measured round
 }
 
 // A left is a contender that cannot run here, and why.
@@ -30,7 +35,11 @@ type left struct {
 // end. It uses the fork of package syscall, which shares memory until exec and so
 // costs the same for each contender.
 func (c *contender) once(null uintptr, dir string) (time.Duration, error) {
-	attributes := &syscall.ProcAttr{Dir: dir, Env: os.Environ(), Files: []uintptr{null, null, null}}
+	env := c.env
+	if env == nil {
+		env = os.Environ()
+	}
+	attributes := &syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{null, null, null}}
 	begin := time.Now()
 	pid, err := syscall.ForkExec(c.argv[0], c.argv, attributes)
 	if err != nil {
@@ -55,17 +64,35 @@ func (c *contender) once(null uintptr, dir string) (time.Duration, error) {
 
 // try runs the contender once and returns nil, or an error with what it said.
 func (c *contender) try(dir string) error {
-	cmd := exec.Command(c.argv[0], c.argv[1:]...)
-	cmd.Dir = dir
-	said, err := cmd.CombinedOutput()
+	if c.before != nil {
+		if err := c.before(); err != nil {
+			return err
+		}
+	}
+	if err := said(c.env, dir, c.argv...); err != nil {
+		return err
+	}
+	if c.after != nil {
+		return c.after()
+	}
+	return nil
+}
+
+// said runs a command. The error of one that fails is its own last line but for
+// hints: many a program warns before it gives up.
+func said(env []string, dir string, argv ...string) error {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, env
+	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-	if line == "" {
-		return err
+	for _, line := range slices.Backward(strings.Split(string(out), "\n")) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "hint:") {
+			return errors.New(line)
+		}
 	}
-	return errors.New(line)
+	return err
 }
 
 // interleave measures the contenders round by round; round i begins with
@@ -81,9 +108,19 @@ func (b *bench) interleave(contenders []*contender) error {
 	for round := range b.warmUp + b.rounds {
 		for i := range contenders {
 			c := contenders[(round+i)%len(contenders)]
+			if c.before != nil {
+				if err := c.before(); err != nil {
+					return err
+				}
+			}
 			took, err := c.once(null.Fd(), b.folder)
 			if err != nil {
 				return err
+			}
+			if c.after != nil {
+				if err := c.after(); err != nil {
+					return err
+				}
 			}
 			if round >= b.warmUp {
 				c.times = append(c.times, took)
@@ -102,34 +139,42 @@ func (b *bench) start() error {
 	if err := b.interleave(contenders); err != nil {
 		return err
 	}
-	var reference *contender
-	for _, c := range contenders {
-		if c.name == bubblewrap {
-			reference = c
+	fmt.Printf("start: one start of true, %d rounds after %d of warm-up; paired: median of the rounds' ratios\n", b.rounds, b.warmUp)
+	b.table("start of", contenders, lefts, bubblewrap, "/bwrap")
+	for _, l := range lefts {
+		if l.name == bubblewrap {
+			b.missed = append(b.missed, "start: no bubblewrap to compare with")
 		}
 	}
-	fmt.Printf("start: one start of true, %d rounds after %d of warm-up; paired: median of the rounds' ratios\n", b.rounds, b.warmUp)
-	fmt.Printf("  %-28s %9s %9s %9s %8s %8s %8s\n", "", "median", "p10", "p90", "/bwrap", "paired", "target")
+	return nil
+}
+
+// table prints what interleave has measured, each contender as a multiple of the
+// one that is called reference, and whom it has left out.
+func (b *bench) table(what string, contenders []*contender, lefts []left, reference, column string) {
+	var other *contender
+	for _, c := range contenders {
+		if c.name == reference {
+			other = c
+		}
+	}
+	fmt.Printf("  %-28s %9s %9s %9s %8s %8s %8s\n", "", "median", "p10", "p90", column, "paired", "target")
 	for _, c := range contenders {
 		fmt.Printf("  %-28s %9s %9s %9s", c.name,
 			milliseconds(median(c.times)), milliseconds(percentile(c.times, 10)), milliseconds(percentile(c.times, 90)))
-		if reference == nil {
+		if other == nil {
 			fmt.Println("        -        -        -")
 			continue
 		}
-		ratio := float64(median(c.times)) / float64(median(reference.times))
-		fmt.Printf(" %8.2f %8.2f", ratio, pairedRatio(c.times, reference.times))
+		ratio := float64(median(c.times)) / float64(median(other.times))
+		fmt.Printf(" %8.2f %8.2f", ratio, pairedRatio(c.times, other.times))
 		if c.target == 0 {
 			fmt.Printf(" %8s\n", "-")
 			continue
 		}
-		fmt.Printf("   ≤ %.2f %s\n", c.target, b.judge("start of "+c.name+" / bwrap", ratio, c.target, false))
+		fmt.Printf("   ≤ %.2f %s\n", c.target, b.judge(what+" "+c.name+" / "+reference, ratio, c.target, false))
 	}
 	for _, l := range lefts {
 		fmt.Printf("  %-28s left out: %s\n", l.name, l.reason)
 	}
-	if reference == nil {
-		b.missed = append(b.missed, "start: no bubblewrap to compare with")
-	}
-	return nil
 }

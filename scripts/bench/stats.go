@@ -28,5 +28,8 @@ func pairedRatio(a, b []time.Duration) float64 {
 }
 
 func milliseconds(d time.Duration) string {
+	if d >= 10*time.Second {
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
 	return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
 }
