@@ -68,6 +68,21 @@ var arrows = []arrow{
 		Why:   "image gives a list of folders and a config; what is made of them is for others to know",
 	},
 	{
+		From: "sandbox/image/local",
+		Only: []string{"encoding/json", "errors", "fmt", "io/fs", "os", "path/filepath", "slices", "strconv", "strings", "golang.org/x/sys/unix"},
+		Why:  "local is linked into sbx, which must not bring the libraries of registries along",
+	},
+	{
+		From: "sandbox/stack",
+		Only: []string{"errors", "io/fs", "os", "path", "slices", "strings", "golang.org/x/sys/unix"},
+		Why:  "sandbox itself imports it",
+	},
+	{
+		From:  "sandbox/container",
+		Never: slices.Concat(heavyPackages, []string{"C", "sandbox/image", "sandbox/build", "sandbox/seccomp", "sandbox/observe", "regexp"}),
+		Why:   "container is linked into sbx",
+	},
+	{
 		From:  "sandbox/state",
 		Never: slices.Concat(heavyPackages, []string{"crypto/rand", "math/big", "C", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/layer", "regexp"}),
 		Why:   "state is linked into sbx, where a plain run must not notice it",

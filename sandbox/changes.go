@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/stack"
 )
 
 // Change is one path that CMD added, changed or deleted in a layer.
@@ -42,7 +44,10 @@ func (c *Cmd) changes() ([]Change, error) {
 		if path.IsAbs(u.Name) {
 			at = unix.AT_FDCWD
 		}
-		w := walker{lower: u.Lower, target: u.Target, out: &out, memory: c.Spec.Home != "" && u.Lower == c.Spec.Home}
+		w := walker{lower: u.Lower, lowers: u.Lowers, target: u.Target, out: &out, memory: c.Spec.Home != "" && u.Lower == c.Spec.Home}
+		if u.Target == "/" {
+			w.made = c.plan.ownPaths
+		}
 		errs = append(errs, w.walk(at, u.Name))
 	}
 	if c.plan.ownRoot {
@@ -67,8 +72,9 @@ func (c *Cmd) changes() ([]Change, error) {
 // nothing but folders is opened, and one descriptor is held at a time however
 // deep the layer is.
 type walker struct {
-	lower  string // on the host; "" means that nothing is below
-	target string // where CMD sees it
+	lower  string   // on the host; "" means that nothing is below
+	lowers []string // in place of lower: the layers of an image
+	target string   // where CMD sees it
 	out    *[]Change
 	memory bool
 	made   []string
@@ -96,7 +102,7 @@ func (w *walker) walk(at int, name string) error {
 	}
 	defer unix.Close(top)
 	list := []pending{{rel: "."}}
-	if w.lower != "" {
+	if w.lower != "" || len(w.lowers) > 0 {
 		list[0].below = mergedBelow
 	}
 	for len(list) > 0 {
@@ -172,7 +178,7 @@ func (w *walker) entry(dir int, name, rel string, around below) (isDir bool, und
 		change.Size = st.Size
 	}
 	if around != nothingBelow { // and so no link is on the way to what is below
-		if lower := (osHost{}).Lstat(path.Join(w.lower, rel)); lower.exists() {
+		if lower := w.look(rel); lower.exists() {
 			change.Kind = Modified
 			if isDir && lower.isDir() {
 				under = around
@@ -188,7 +194,7 @@ func (w *walker) entry(dir int, name, rel string, around below) (isDir bool, und
 
 // deletedBelow lists what a folder that hides all below it no longer shows.
 func (w *walker) deletedBelow(rel string, kept []string) {
-	names, err := osHost{}.ReadDir(path.Join(w.lower, rel))
+	names, err := w.list(rel)
 	if err != nil {
 		return // the lower folder is not there: nothing is hidden
 	}
@@ -197,6 +203,27 @@ func (w *walker) deletedBelow(rel string, kept []string) {
 			*w.out = append(*w.out, Change{Kind: Deleted, Path: path.Join(w.target, rel, n)})
 		}
 	}
+}
+
+// look describes a path of the lower layer.
+func (w *walker) look(rel string) File {
+	if len(w.lowers) > 0 {
+		return osHost{}.LstatIn(w.lowers, rel)
+	}
+	return osHost{}.Lstat(path.Join(w.lower, rel))
+}
+
+// list gives the names in a folder of the lower layer.
+func (w *walker) list(rel string) ([]string, error) {
+	if len(w.lowers) == 0 {
+		return osHost{}.ReadDir(path.Join(w.lower, rel))
+	}
+	infos, err := stack.New(w.lowers).ReadDir(rel)
+	names := make([]string, len(infos))
+	for i := range infos {
+		names[i] = infos[i].Name
+	}
+	return names, err
 }
 
 // isOpaque says whether overlayfs shows nothing of the folder below.

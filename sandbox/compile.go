@@ -47,6 +47,9 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 		uid, gid := c.insideIDs()
 		c.OwnMemory = outside(uids, uid) != f.UID || outside(gids, gid) != f.GID
 	}
+	if s.User.Switch {
+		c.OwnMemory = true
+	}
 	if s.User.Auto {
 		c.Plan.userName = c.callerName()
 	}
@@ -58,6 +61,7 @@ func Compile(s *Spec, f *Features) (*Plan, error) {
 	for i := range Steps {
 		if Steps[i].Name == "caps" {
 			c.loopback()
+			c.switchUser()
 		}
 		if Steps[i].Name == "seccomp" {
 			c.ownOpenFiles()
@@ -170,7 +174,7 @@ func (c *compiler) launch() {
 	c.slots.socket = c.newSlot("socket", "")
 	c.slots.init = c.newSlot("init", "")
 	c.call(sysClose, use(c.slots.launcher))
-	if !c.OwnMemory {
+	if !c.OwnMemory || c.spec.User.Switch {
 		c.dieWithParent()
 	}
 	c.passFiles()
@@ -261,7 +265,7 @@ func (c *compiler) candidates() []string {
 
 // sameInside says whether a folder of PATH has what the host's has.
 func (c *compiler) sameInside(dir string) bool {
-	return c.spec.Rootfs == "" && (!c.on["mount"] || c.shows(path.Clean(dir)))
+	return !c.spec.givenRoot() && (!c.on["mount"] || c.shows(path.Clean(dir)))
 }
 
 // constant prints a fixed name.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,6 +22,16 @@ func (m machine) Lstat(path string) File {
 		return m[dir]
 	}
 	return m[path]
+}
+
+// LstatIn takes the highest layer that has the path.
+func (m machine) LstatIn(layers []string, p string) File {
+	for i := len(layers) - 1; i >= 0; i-- {
+		if f := m.Lstat(filepath.Join(layers[i], p)); f.exists() {
+			return f
+		}
+	}
+	return File{}
 }
 
 func (m machine) Real(path string) string   { return path }
@@ -111,8 +122,23 @@ func TestGoldenPlans(t *testing.T) {
 		"old-kernel":   func(s *Spec, f *Features) { f.LandlockABI, s.Upper = 1, "/var/layers" },
 		"keys-refused": func(s *Spec, f *Features) { s.Skip, f.KeysRefused = []string{"root", "seccomp"}, unix.EPERM },
 		"plain-clone":  func(s *Spec, f *Features) { s.Skip, f.NoClone3 = []string{"root"}, true },
-		"chroot":       func(s *Spec, _ *Features) { s.RootWith = "chroot" },
-		"tools":        withCargo,
+		"image": func(s *Spec, f *Features) {
+			f.Host.(machine)["/srv/l/1/root/etc"] = File{Mode: unix.S_IFDIR}
+			f.Host.(machine)["/srv/l/2/root/proc"] = File{Mode: unix.S_IFDIR}
+			s.Layers, s.Folders, s.Dir = []string{"/srv/l/1/root", "/srv/l/2/root"}, []string{"/app"}, "/app"
+		},
+		"image-owners": func(s *Spec, _ *Features) {
+			app := 1000
+			s.Layers = []string{"/srv/l/1/root"}
+			s.User = User{UID: &app, GID: &app, Auto: true, Switch: true, Groups: []int{4, 27, 100}}
+		},
+		"image-many-layers": func(s *Spec, _ *Features) {
+			for i := range 60 {
+				s.Layers = append(s.Layers, "/srv/layers/"+strings.Repeat("0", 62)+strconv.Itoa(i+10)+"/root")
+			}
+		},
+		"chroot": func(s *Spec, _ *Features) { s.RootWith = "chroot" },
+		"tools":  withCargo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := Spec{Args: []string{"make", "test"}}, laptop()

@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,18 +25,29 @@ import (
 func TestConformance(t *testing.T) {
 	testenv.Need(t, "userns", "overlay", "seccomp", "landlock", "strace")
 	zero := 0
+	base, usr := programsLayer(t)
+	many := []string{base}
+	for i := range 60 {
+		dir := filepath.Join(base, "..", fmt.Sprintf("%064d", i))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		many = append(many, filepath.Clean(dir))
+	}
 	for name, spec := range map[string]sandbox.Spec{
 		"default": {},
 		"root inside, capabilities, ports, changes": {
 			User: sandbox.User{UID: &zero}, CapAdd: []string{"kill", "SYS_ADMIN"}, Changes: true, TCPConnect: []uint16{443},
 			Rlimits: []sandbox.Rlimit{{Name: "nofile", Soft: 64, Hard: 128}},
 		},
-		"no root":              {Skip: []string{"root"}},
-		"CMD is PID 1":         {AsPID1: true, Dir: "/tmp"},
-		"chroot, mounts":       {RootWith: "chroot", Mounts: []sandbox.Mount{{Kind: sandbox.Tmpfs, Target: "/x"}, {Kind: sandbox.BindRO, Source: "/usr/lib", Target: "/y"}, {Kind: sandbox.Hide, Target: "/usr/share"}}},
-		"owners are pretended": {User: sandbox.User{UID: &zero}, FakeOwners: true},
-		"nesting, time":        {AllowNesting: true, With: []string{"time"}, BootOffset: 60},
-		"nothing":              {Skip: sandbox.StepNames()},
+		"no root":                 {Skip: []string{"root"}},
+		"CMD is PID 1":            {AsPID1: true, Dir: "/tmp"},
+		"chroot, mounts":          {RootWith: "chroot", Mounts: []sandbox.Mount{{Kind: sandbox.Tmpfs, Target: "/x"}, {Kind: sandbox.BindRO, Source: "/usr/lib", Target: "/y"}, {Kind: sandbox.Hide, Target: "/usr/share"}}},
+		"owners are pretended":    {User: sandbox.User{UID: &zero}, FakeOwners: true},
+		"nesting, time":           {AllowNesting: true, With: []string{"time"}, BootOffset: 60},
+		"nothing":                 {Skip: sandbox.StepNames()},
+		"an image":                {Layers: many[:3], Mounts: usr, Folders: []string{"/app"}, Dir: "/app"},
+		"an image of many layers": {Layers: many, Mounts: usr},
 		"a tool": {Tools: []string{"mine"}, ToolTable: sandbox.ToolTable{Tools: []sandbox.Tool{{
 			Name: "mine", Folders: []sandbox.ToolFolder{{At: []sandbox.Place{sandbox.Place(ownFolder(t))}, Hide: []sandbox.Pattern{"token", "a/b/token"}}},
 		}}}},

@@ -184,6 +184,7 @@ func (island) Lstat(path string) sandbox.File {
 	}
 	return sandbox.File{}
 }
+func (island) LstatIn([]string, string) sandbox.File     { return sandbox.File{} }
 func (island) Real(path string) string                   { return path }
 func (island) Writable(string) bool                      { return false }
 func (island) GitFolders(string) ([]string, bool, error) { return nil, true, nil }

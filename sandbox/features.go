@@ -16,6 +16,7 @@ import (
 
 	"github.com/sbx-dev/sbx/sandbox/capability"
 	"github.com/sbx-dev/sbx/sandbox/landlock"
+	"github.com/sbx-dev/sbx/sandbox/stack"
 )
 
 // Features is the host as Compile sees it: who the caller is, what the kernel
@@ -90,6 +91,9 @@ func (d Descriptor) rights() uint64 {
 type Host interface {
 	// Lstat describes a path without following a symbolic link at its end.
 	Lstat(path string) File
+	// LstatIn describes a path of a root that is made of several layers, the
+	// lowest first, and follows no link.
+	LstatIn(layers []string, path string) File
 	// Real is the path without symbolic links, or "" where it leads nowhere.
 	Real(path string) string
 	// Writable says whether the caller may write to a folder.
@@ -267,6 +271,18 @@ func (osHost) Lstat(path string) File {
 		if f.Link, err = os.Readlink(path); err != nil {
 			return File{}
 		}
+	}
+	return f
+}
+
+func (osHost) LstatIn(layers []string, path string) File {
+	info, err := stack.New(layers).Lstat(path)
+	if err != nil {
+		return File{}
+	}
+	f := File{Mode: info.Stat.Mode & unix.S_IFMT, UID: int(info.Stat.Uid), Dev: uint64(info.Stat.Dev), Ino: info.Stat.Ino}
+	if f.isLink() {
+		f.Link, _ = stack.New(layers).Readlink(path) // one that is gone now is none
 	}
 	return f
 }

@@ -118,8 +118,8 @@ func (k *clues) notFound() string {
 	if k.follow(path.Join(k.callersFolder(), name)).exists() && k.runnable(path.Join(k.callersFolder(), name)) {
 		return "a program of the working folder is named with its path: ./" + name
 	}
-	if looksLikeImage(name) && k.cmd.Spec.Rootfs == "" {
-		return "no program " + name + " is on this host. An image? This version runs the host's own programs, or those of a folder (--rootfs DIR); images come in a later one"
+	if looksLikeImage(name) && !k.cmd.Spec.givenRoot() {
+		return "no program " + name + " is on this host. An image? sbx run --image " + shellWord(name)
 	}
 	return ""
 }
@@ -288,7 +288,7 @@ func (k *clues) noInterpreter() string {
 	if interpreter == "" {
 		return ""
 	}
-	if k.cmd.Spec.Rootfs == "" && k.follow(interpreter).exists() {
+	if !k.cmd.Spec.givenRoot() && k.follow(interpreter).exists() {
 		if _, shown := k.cmd.onHost(interpreter); !shown {
 			return what + interpreter + ", which is hidden: " + k.show(interpreter)
 		}
@@ -299,10 +299,10 @@ func (k *clues) noInterpreter() string {
 		}
 		return what + interpreter
 	}
-	if k.cmd.Spec.Rootfs == "" {
+	if !k.cmd.Spec.givenRoot() {
 		return what + interpreter + ", which is not on the host either"
 	}
-	return what + interpreter + ", which " + k.cmd.Spec.Rootfs + " does not have"
+	return what + interpreter + ", which " + k.cmd.Spec.rootName() + " does not have"
 }
 
 // head is the beginning of a file: an ELF file's headers, or the first line of

@@ -68,7 +68,7 @@ func TestHintOfAProgram(t *testing.T) {
 		{home + "/a folder/solve", 127, "/a folder/solve is hidden: --ro '" + home + "/a folder'"},
 		{"here", 127, "named with its path: ./here"},
 		{"alpine", 127, "An image? This version runs the host's own programs"},
-		{"python:3", 127, "images come in a later one"},
+		{"python:3", 127, "sbx run --image python:3"},
 		{"no-such-program", 127, ""},
 		{"./unmarked", 126, "is not marked as a program: chmod +x " + work + "/unmarked"},
 		{"/etc", 126, "/etc is a folder"},

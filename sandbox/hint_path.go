@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/stack"
 )
 
 // Hints about folders and files that a plan could not use.
@@ -114,8 +116,8 @@ func (k *clues) workingFolder() string {
 		if closed := k.firstClosed(on); closed != "" {
 			return "you may not enter " + closed
 		}
-	case k.is(unix.ENOENT) && k.cmd.Spec.Rootfs != "":
-		return dir + " does not exist inside: " + k.cmd.Spec.Rootfs + " has no such folder"
+	case k.is(unix.ENOENT) && k.cmd.Spec.givenRoot():
+		return dir + " does not exist inside: " + k.cmd.Spec.rootName() + " has no such folder"
 	case k.is(unix.ENOENT) && !shown && k.follow(dir).isDir():
 		return dir + " does not exist inside: it is a folder of the host that is hidden; show it with --ro " + shellWord(dir) + ", or with --cow " + shellWord(dir) + " to write on a copy"
 	case k.is(unix.ENOENT) && !k.follow(dir).exists():
@@ -216,6 +218,15 @@ func (k *clues) follow(p string) File {
 func (c *Cmd) onHost(p string) (string, bool) {
 	if c.Spec.Rootfs != "" {
 		return path.Join(c.Spec.Rootfs, p), true
+	}
+	if n := len(c.Spec.Layers); n > 0 {
+		layers := stack.New(c.Spec.Layers)
+		if real, err := layers.Resolve(p); err == nil {
+			if info, err := layers.Lstat(real); err == nil {
+				return layers.Path(info, real), true
+			}
+		}
+		return path.Join(c.Spec.Layers[n-1], p), true // where nothing is
 	}
 	if c.Spec.Skips("root") || c.plan == nil {
 		return p, true

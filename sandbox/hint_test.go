@@ -205,6 +205,16 @@ func TestHintOfAFullUser(t *testing.T) {
 // files is a host that has only these files.
 type files map[string]string
 
+// LstatIn takes the highest layer that has the path.
+func (m files) LstatIn(layers []string, p string) File {
+	for i := len(layers) - 1; i >= 0; i-- {
+		if f := m.Lstat(filepath.Join(layers[i], p)); f.exists() {
+			return f
+		}
+	}
+	return File{}
+}
+
 func (f files) Real(path string) string { return path }
 
 func (f files) Lstat(name string) File {

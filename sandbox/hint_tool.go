@@ -10,7 +10,7 @@ import (
 // already, or no tool has it.
 func (k *clues) toolFlag(p string) string {
 	spec := &k.cmd.Spec
-	if len(spec.Tools) == 0 || slices.Contains(spec.Tools, toolsAuto) || spec.Rootfs != "" || spec.Skips("root") {
+	if len(spec.Tools) == 0 || slices.Contains(spec.Tools, toolsAuto) || spec.givenRoot() || spec.Skips("root") {
 		return ""
 	}
 	t := &toolbox{compiler: &compiler{Plan: &Plan{}, spec: spec, feat: &Features{Host: k.host, Env: []string{"HOME=" + k.callersEnv("HOME")}}}}

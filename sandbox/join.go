@@ -76,7 +76,10 @@ func CompileJoin(s *Spec, f *Features, j *Join) (*Plan, error) {
 		default:
 			continue
 		}
-		if Steps[i].Name == "seccomp" {
+		switch Steps[i].Name {
+		case "caps":
+			c.switchUser()
+		case "seccomp":
 			c.ownOpenFiles()
 		}
 		if !c.on[Steps[i].Name] {
@@ -137,7 +140,7 @@ func (c *compiler) enter(j *Join) {
 		c.call(sysFchdir, use(root))
 		c.call(sysChroot, c.str("."))
 	}
-	if uid, gid := c.insideIDs(); bits&unix.CLONE_NEWUSER != 0 && !c.spec.User.Unmapped &&
+	if uid, gid := c.insideIDs(); bits&unix.CLONE_NEWUSER != 0 && !c.spec.User.Unmapped && !c.spec.User.Switch &&
 		(outside(j.UIDMap, uid) != c.feat.UID || outside(j.GIDMap, gid) != c.feat.GID) {
 		c.call(sysSetresgid, integer(gid), integer(gid), integer(gid))
 		c.call(sysSetresuid, integer(uid), integer(uid), integer(uid))

@@ -26,11 +26,12 @@ type entry struct {
 	step    string
 	inside  int // index of the entry that this one lies in, or -1 for the root
 	noFlags bool
-	real    bool   // the source has no symbolic link in it: if one is met, somebody exchanged it
-	asLink  bool   // the source is a symbolic link itself, and shown as one (with file and real)
-	asked   string // of a Hide of the spec: the path of the host as it was asked for
-	ofSpec  bool   // a Hide of the spec
-	guarded bool   // read-only in a folder that CMD may write to
+	real    bool     // the source has no symbolic link in it: if one is met, somebody exchanged it
+	layers  []string // of an Overlay of several folders, in place of source
+	asLink  bool     // the source is a symbolic link itself, and shown as one (with file and real)
+	asked   string   // of a Hide of the spec: the path of the host as it was asked for
+	ofSpec  bool     // a Hide of the spec
+	guarded bool     // read-only in a folder that CMD may write to
 	placed  bool
 	mask    []string // paths in an overlay's source that are hidden, there or not
 }
@@ -73,17 +74,12 @@ func (c *compiler) layout() error {
 	own := c.on["root"]
 	if own {
 		c.root = c.base + "/root"
-		if c.spec.Rootfs == "" {
+		if !c.spec.givenRoot() {
 			if err := c.hostRoot(); err != nil {
 				return err
 			}
 		} else {
-			c.addEntry(entry{kind: Overlay, source: c.spec.Rootfs, target: "/", why: "--rootfs", rank: rankMount})
-			c.addEntry(entry{kind: folder, target: "/proc", mode: 0o555})
-			c.addEntry(entry{kind: folder, target: "/tmp", mode: 0o1777})
-			if c.on["dev"] {
-				c.addEntry(entry{kind: Tmpfs, target: "/dev", rank: rankDev})
-			}
+			c.givenRootFolder()
 		}
 		c.devices()
 	} else if c.on["dev"] {
@@ -168,7 +164,7 @@ func (c *compiler) layout() error {
 // symbolic links in it mean what they mean there: --hide /bin/su hides
 // /usr/bin/su where /bin is a link. Hiding the name alone would hide nothing.
 func (c *compiler) namesHost(target string) bool {
-	return !(c.on["root"] && c.spec.Rootfs != "") && !slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
+	return !(c.on["root"] && c.spec.givenRoot()) && !slices.ContainsFunc(c.spec.Mounts, func(m Mount) bool {
 		return m.Source != "" && m.Source != m.Target && within(target, m.Target)
 	})
 }
@@ -182,7 +178,7 @@ func (c *compiler) keepInside(e *entry) error {
 	if dir == "" || c.private(dir) || !within(e.source, dir) {
 		return nil
 	}
-	if c.on["root"] && c.spec.Rootfs == "" && !c.spec.OnlyDir {
+	if c.on["root"] && !c.spec.givenRoot() && !c.spec.OnlyDir {
 		dir = c.gitTop(dir)
 	}
 	real := c.feat.Host.Real(e.source)
@@ -407,7 +403,7 @@ func (c *compiler) shows(p string) bool {
 	if !c.on["root"] {
 		return true
 	}
-	if c.spec.Rootfs != "" {
+	if c.spec.givenRoot() {
 		return true
 	}
 	for range 8 { // symbolic links of the root: /bin is usr/bin
@@ -476,6 +472,9 @@ func (c *compiler) follow(p string) File {
 // layerName is the folder of an upper layer below Spec.Upper, named after what
 // it covers.
 func layerName(target string) string {
+	if target == "/" {
+		return "@root"
+	}
 	return strings.ReplaceAll(strings.ReplaceAll(strings.Trim(target, "/"), "%", "%25"), "/", "%2f")
 }
 

@@ -25,7 +25,8 @@ var (
 type upper struct {
 	Target string // where CMD sees it, the same path as the lower layer's
 	Lower  string
-	Name   string // the layer's folder below the layers' descriptor, or absolute
+	Lowers []string // in place of Lower: the layers of an image, the lowest first
+	Name   string   // the layer's folder below the layers' descriptor, or absolute
 }
 
 // openSources opens everything that is shown, by path and once, before any
@@ -49,6 +50,10 @@ func (c *compiler) openSources() {
 			c.call(sysOpenTree, cwd(), c.str(e.source),
 				flags(&treeFlags, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)).saves(e.tree)
 		case Overlay:
+			if e.layers != nil {
+				c.openLayers(e)
+				continue
+			}
 			if e.real {
 				e.tree = c.openReal(e.source, false, false)
 				continue
@@ -225,7 +230,7 @@ func (c *compiler) mountOn(e *entry, at string) error {
 // named "." after an fchdir, so its path needs no escaping and cannot change.
 func (c *compiler) overlayOn(e *entry, at string) error {
 	n := strconv.Itoa(len(c.uppers))
-	u := upper{Target: e.target, Lower: e.source, Name: "u" + n}
+	u := upper{Target: e.target, Lower: e.source, Lowers: e.layers, Name: "u" + n}
 	upperDir, workDir := c.base+"/u"+n, c.base+"/w"+n
 	if c.spec.Upper != "" {
 		dir := path.Join(c.spec.Upper, layerName(e.target))
@@ -240,6 +245,9 @@ func (c *compiler) overlayOn(e *entry, at string) error {
 		}
 	}
 	c.call(sysFchdir, use(e.tree))
+	if e.layers != nil {
+		return c.stackLayers(e, at, upperDir, workDir)
+	}
 	c.call(sysMount, c.str("overlay"), c.str(at), c.str("overlay"), flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV),
 		c.str("lowerdir="+c.maskLayer(e)+".,upperdir="+overlayEscape(upperDir)+",workdir="+overlayEscape(workDir)+",userxattr"))
 	return nil

@@ -391,6 +391,10 @@ func putUint64(b []byte, v uint64) {
 	putUint32(b[4:], uint32(v>>32))
 }
 
+func getUint32(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
 func getUint64(b []byte) uint64 {
 	var v uint64
 	for i := 7; i >= 0; i-- {

@@ -43,6 +43,15 @@ type Spec struct {
 	// Rootfs is a folder of the host to be used as the root, copy on write,
 	// in place of the parts of the host that are shown by default.
 	Rootfs string `json:"rootfs,omitempty"`
+	// Layers are folders of the host that together are the root, copy on write,
+	// in place of Rootfs: the layers of an image, the lowest first. What one
+	// removes of those below is a character device, or a folder with
+	// user.overlay.opaque, as overlayfs has it. They must not change while the
+	// sandbox runs. With Upper the root's own layer is Upper/@root/upper.
+	Layers []string `json:"layers,omitempty"`
+	// Folders are made where the root that Rootfs or Layers give has none: an
+	// image's working folder and volumes. They hold no symbolic link.
+	Folders []string `json:"folders,omitempty"`
 	// RootWith is how the root is changed: "" or "pivot_root", or "chroot",
 	// which a process with CAP_SYS_CHROOT can leave.
 	RootWith string `json:"root_with,omitempty"`
@@ -52,7 +61,7 @@ type Spec struct {
 	OnlyDir bool `json:"only_dir,omitempty"`
 	// Tools are shown out of the caller's hidden home: names of the table
 	// (ToolNames), "auto" for those that PATH or CMD leads to, or "none". Empty
-	// means auto. They are the host's: a Rootfs has none.
+	// means auto. They are the host's: a Rootfs or an image has none.
 	Tools []string `json:"tools,omitempty"`
 	// ToolTable adds to the built-in table of tools.
 	ToolTable ToolTable `json:"tool_table,omitzero"`
@@ -64,7 +73,7 @@ type Spec struct {
 	Upper string `json:"upper,omitempty"`
 	// Home is a folder of the host that HOME shows copy on write, with its
 	// upper layer in Upper, which must be set; empty leaves HOME empty and in
-	// memory. It has no effect with Rootfs.
+	// memory. It has no effect with Rootfs or Layers.
 	Home string `json:"home,omitempty"`
 	// Changes asks for a list of what CMD wrote, in Result.
 	Changes bool `json:"changes,omitempty"`
@@ -143,6 +152,12 @@ type User struct {
 	// Auto adds the caller's subordinate ranges (subuid(5)) around the line
 	// of the caller itself. newuidmap(1) and newgidmap(1) write the maps.
 	Auto bool `json:"auto,omitempty"`
+	// Switch has the sandbox made by uid 0 inside, which is the caller, and CMD
+	// change to UID and GID when everything is mounted: so the files of an
+	// image have their own owners. It needs Auto, which maps them.
+	Switch bool `json:"switch,omitempty"`
+	// Groups are CMD's supplementary groups. They need Switch.
+	Groups []int `json:"groups,omitempty"`
 	// Unmapped leaves the maps empty: CMD is the overflow uid (65534).
 	Unmapped bool `json:"unmapped,omitempty"`
 }
@@ -183,6 +198,18 @@ type Rlimit struct {
 
 // Equal says whether two specs ask for the same sandbox, word for word.
 func (s *Spec) Equal(o *Spec) bool { return reflect.DeepEqual(s, o) }
+
+// givenRoot says whether the root is a folder or an image, and nothing of the
+// host's is shown by default.
+func (s *Spec) givenRoot() bool { return s.Rootfs != "" || len(s.Layers) > 0 }
+
+// rootName is what people know the root by.
+func (s *Spec) rootName() string {
+	if s.Rootfs != "" {
+		return s.Rootfs
+	}
+	return "the image"
+}
 
 // Skips says whether the step is left out.
 func (s *Spec) Skips(step string) bool { return slices.Contains(s.Skip, step) }

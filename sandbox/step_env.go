@@ -14,7 +14,7 @@ var passed = []string{"TERM", "COLORTERM", "NO_COLOR", "CI"}
 func (c *compiler) env() error {
 	env := make([]string, 0, 12+len(c.spec.Env))
 	home := c.home
-	if c.spec.Rootfs != "" {
+	if c.spec.givenRoot() {
 		home = "/root"
 	}
 	env = append(env, "PATH="+strings.Join(c.path, ":"), "HOME="+home, "USER="+c.userName(), "LOGNAME="+c.userName(),
@@ -97,7 +97,7 @@ func (c *compiler) searchPath(shown func(string) bool) []string {
 // callersPath is the PATH that CMD's is made of.
 func (c *compiler) callersPath() string {
 	value := c.feat.getenv("PATH")
-	if c.spec.Rootfs != "" || value == "" {
+	if c.spec.givenRoot() || value == "" {
 		value = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
 	for _, e := range c.spec.Env { // -e PATH=… is what CMD is searched along, too

@@ -25,7 +25,7 @@ func (c *compiler) mount() error {
 		// A bind of a folder of the tmpfs on itself: pivot_root wants a mount,
 		// and what else lies in the tmpfs stays out of sight.
 		c.call(sysMkdirat, cwd(), c.str(c.root), mode(0o755))
-		if c.spec.Rootfs == "" {
+		if !c.spec.givenRoot() {
 			c.ownRoot = true
 			c.call(sysMount, c.str(c.root), c.str(c.root), nothing(), flags(&mountFlags, unix.MS_BIND), nothing())
 		}

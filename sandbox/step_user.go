@@ -11,6 +11,7 @@ import (
 
 var (
 	sysSetresuid = &sysno{unix.SYS_SETRESUID, "setresuid"}
+	sysSetgroups = &sysno{unix.SYS_SETGROUPS, "setgroups"}
 	sysSetresgid = &sysno{unix.SYS_SETRESGID, "setresgid"}
 )
 
@@ -55,13 +56,54 @@ func (c *compiler) pause() {
 // becomeMapped changes to the uid and gid of Spec.User where the maps give it
 // another kernel id than the caller's.
 func (c *compiler) becomeMapped(uids, gids []IDMap) {
-	if !c.OwnMemory {
+	if !c.OwnMemory || c.spec.User.Switch {
 		return
 	}
 	uid, gid := c.insideIDs()
 	c.call(sysSetresgid, integer(gid), integer(gid), integer(gid))
 	c.call(sysSetresuid, integer(uid), integer(uid), integer(uid))
 	c.dieWithParent()
+}
+
+// switchUser makes of uid 0 who CMD is to be, when everything is mounted. It
+// comes before the capabilities are dropped, which it needs and which a change
+// of the uid would clear (capabilities(7)); securebits keep them meanwhile.
+func (c *compiler) switchUser() {
+	if !c.spec.User.Switch || !c.on["user"] {
+		return
+	}
+	c.step = "user"
+	uid, gid := c.insideIDs()
+	groups := nothing()
+	if n := len(c.spec.User.Groups); n > 0 {
+		at := c.reserve(4 * n)
+		for i, g := range c.spec.User.Groups {
+			putUint32(c.data[at+4*i:], uint32(g))
+		}
+		groups = c.mem(at, groupsText(n))
+	}
+	c.call(sysSetgroups, integer(len(c.spec.User.Groups)), groups)
+	if uid == 0 && gid == 0 {
+		return
+	}
+	const noSetuidFixup = 1 << 2 // SECBIT_NO_SETUID_FIXUP (linux/securebits.h)
+	secure := word(unix.PR_SET_SECUREBITS, constant("PR_SET_SECUREBITS"))
+	c.call(sysPrctl, secure, word(noSetuidFixup, constant("SECBIT_NO_SETUID_FIXUP")))
+	c.call(sysSetresgid, integer(gid), integer(gid), integer(gid))
+	c.call(sysSetresuid, integer(uid), integer(uid), integer(uid))
+	c.call(sysPrctl, secure, integer(0))
+	c.dieWithParent()
+}
+
+// groupsText prints a list of n groups.
+func groupsText(n int) func(*Plan, uint64) string {
+	return func(p *Plan, v uint64) string {
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = strconv.FormatUint(uint64(getUint32(p.data[int(v)+4*i:])), 10)
+		}
+		return "[" + strings.Join(ids, ", ") + "]"
+	}
 }
 
 // insideIDs are the uid and gid that CMD has inside.
@@ -89,6 +131,9 @@ func (s *Spec) insideIDs(f *Features) (uid, gid int) {
 // which the launcher adds when it has read them.
 func (c *compiler) idMaps() (uids, gids []IDMap) {
 	uid, gid := c.insideIDs()
+	if c.spec.User.Switch {
+		uid, gid = 0, 0
+	}
 	uids, gids = c.spec.User.UIDMap, c.spec.User.GIDMap
 	if len(uids) == 0 {
 		uids = []IDMap{{uid, c.feat.UID, 1}}

@@ -60,15 +60,15 @@ func (c *compiler) ensureFolder(dir string, m uint32) {
 // linkOnTheWay is the first symbolic link on the way to a target in something
 // that is shown, as seen on the host; "" where there is none.
 func (c *compiler) linkOnTheWay(e *entry) string {
-	if e.inside < 0 || c.entries[e.inside].source == "" {
+	if e.inside < 0 || !c.entries[e.inside].ofHost() {
 		return ""
 	}
 	o := &c.entries[e.inside]
-	at := o.source
+	at := "/"
 	for part := range strings.SplitSeq(strings.Trim(strings.TrimPrefix(e.target, o.target), "/"), "/") {
 		at = path.Join(at, part)
-		if c.feat.Host.Lstat(at).isLink() {
-			return at
+		if c.lookIn(o, at).isLink() {
+			return o.name(at)
 		}
 	}
 	return ""
@@ -83,21 +83,22 @@ func (c *compiler) underneath(e *entry) File {
 		return c.feat.Host.Lstat(e.target)
 	}
 	o := &c.entries[e.inside]
-	if o.source == "" {
+	if !o.ofHost() {
 		return File{}
 	}
-	return c.feat.Host.Lstat(path.Join(o.source, strings.TrimPrefix(e.target, o.target)))
+	return c.lookIn(o, strings.TrimPrefix(e.target, o.target))
 }
 
 // resolve opens a target that lies in something that is shown. No symbolic
 // link is followed on the way: whoever can write there could exchange one.
 // What is missing is made where that is copy on write.
 func (c *compiler) resolve(e *entry) (target, error) {
-	holder, host, writable := "/", "/", false
+	o, writable := &entry{source: "/", target: "/"}, false
 	if e.inside >= 0 {
-		o := &c.entries[e.inside]
-		holder, host, writable = o.target, o.source, o.kind == Overlay
+		o = &c.entries[e.inside]
+		writable = o.kind == Overlay
 	}
+	holder, host := o.target, "/"
 	if c.rootFD == 0 {
 		root := c.root
 		if root == "" {
@@ -115,14 +116,14 @@ func (c *compiler) resolve(e *entry) (target, error) {
 		parent := inside
 		host, inside = path.Join(host, part), path.Join(inside, part)
 		wantFile := i == len(parts)-1 && (e.file || e.kind == content)
-		f := c.feat.Host.Lstat(host)
+		f := c.lookIn(o, host)
 		switch {
-		case f.isLink() && e.kind != content && !(e.asLink && i == len(parts)-1):
-			return bad("goes through a symbolic link, " + host + ": name what it points to")
+		case f.isLink() && !((e.kind == content || e.asLink) && i == len(parts)-1):
+			return bad("goes through a symbolic link, " + o.name(host) + ": name what it points to")
 		case f.exists() && f.isDir() && wantFile:
 			return bad("is a folder, but the source is a file")
 		case f.exists() && !f.isDir() && !wantFile:
-			return bad("needs a folder where " + host + " is a file")
+			return bad("needs a folder where " + o.name(host) + " is a file")
 		case f.exists() || slices.Contains(c.made, inside):
 		case !writable:
 			return bad("does not exist, and cannot be made inside read-only " + holder)
@@ -140,6 +141,9 @@ func (c *compiler) resolve(e *entry) (target, error) {
 				}
 				c.call(sysMkdirat, use(at), c.str(part), mode(m)).mayFail(unix.EEXIST)
 				c.made = append(c.made, inside)
+			}
+			if holder == "/" {
+				c.ownPaths = append(c.ownPaths, inside)
 			}
 		}
 	}

@@ -233,7 +233,7 @@ func (s *Spec) validateTools() error {
 		case name == toolsNone || name == toolsAuto:
 		case !slices.Contains(s.ToolNames(), name):
 			return &SpecError{Field: at("Tools", i), Reason: "no tool is called " + strconv.Quote(name) + "; there are " + strings.Join(s.ToolNames(), " ")}
-		case s.Rootfs != "":
+		case s.givenRoot():
 			return &SpecError{Field: at("Tools", i), Reason: "tools are the host's, and Rootfs shows none of its folders"}
 		}
 	}

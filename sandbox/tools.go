@@ -65,7 +65,7 @@ type neverPlace struct {
 // CMD leads to. A tool that cannot be shown is a note and never an error: who
 // runs a command need not know that it is installed.
 func (c *compiler) tools() error {
-	if c.spec.Rootfs != "" || slices.Contains(c.spec.Tools, toolsNone) {
+	if c.spec.givenRoot() || slices.Contains(c.spec.Tools, toolsNone) {
 		return nil
 	}
 	t := &toolbox{compiler: c}

@@ -91,8 +91,15 @@ func (s *Spec) Validate() error {
 	if s.Rootfs == "/" {
 		return bad("Rootfs", "the host's own root holds other mounts, and cannot be copy on write as a whole: without it the host's programs are shown, with the step root skipped all of its files")
 	}
-	if s.Rootfs != "" && s.Skips("overlay") {
-		return bad("Rootfs", "is shown through an overlay, which is skipped")
+	if err := s.validateLayers(); err != nil {
+		return err
+	}
+	if s.givenRoot() && s.Skips("overlay") {
+		field := "Rootfs"
+		if s.Rootfs == "" {
+			field = "Layers"
+		}
+		return bad(field, "is shown through an overlay, which is skipped")
 	}
 	if s.Upper != "" && !cleanAbs(s.Upper) {
 		return bad("Upper", strconv.Quote(s.Upper)+" is not a clean absolute path")
@@ -170,6 +177,12 @@ func (s *Spec) validateMaps() error {
 	u := &s.User
 	if (u.Auto || u.Unmapped) && (len(u.UIDMap) > 0 || len(u.GIDMap) > 0) || u.Auto && u.Unmapped {
 		return &SpecError{Field: "User", Reason: "auto, none and lines of a map exclude each other"}
+	}
+	if u.Switch && (!u.Auto || s.Skips("user")) {
+		return &SpecError{Field: "User.Switch", Reason: "needs auto, which maps more than one id, and the step user"}
+	}
+	if len(u.Groups) > 0 && !u.Switch {
+		return &SpecError{Field: "User.Groups", Reason: "need Switch: without it setgroups(2) is denied"}
 	}
 	if u.Unmapped && !s.Skips("user") && !s.Skips("mount") {
 		return &SpecError{Field: "User.Unmapped", Reason: "with empty id maps nobody can own a file, so no root can be made: skip mount"}

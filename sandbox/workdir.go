@@ -20,7 +20,7 @@ func (c *compiler) workingFolder() error {
 		}
 		return nil
 	}
-	if c.spec.Rootfs != "" {
+	if c.spec.givenRoot() {
 		if c.dir == "" {
 			c.dir = "/"
 		}

@@ -134,11 +134,15 @@ func (s Store) sweep(done *Pruned) error {
 			// Without its manifest nobody knows what it needs.
 			return fmt.Errorf("%w: nothing is removed before sbx image rm has removed it", err)
 		}
-		blobs[d.Digest.Hex], blobs[image.ID.Hex] = true, true
-		for n, l := range image.Manifest.Layers {
-			blobs[l.Digest.Hex] = true
-			layers[image.Config.RootFS.DiffIDs[n].Hex] = true
-		}
+		image.reach(blobs, layers)
+	}
+	inUse, err := s.lockUnused(blobs)
+	if err != nil {
+		return err
+	}
+	defer inUse.unlock()
+	for _, image := range inUse.images {
+		image.reach(blobs, layers)
 	}
 	var errs []error
 	remove := func(dir string, kept map[string]bool, found func()) {
@@ -176,6 +180,16 @@ func (s Store) sweep(done *Pruned) error {
 		errs = append(errs, os.Remove(name))
 	}
 	return errors.Join(errs...)
+}
+
+// reach notes what an image needs: the hexadecimal digits of its blobs and of
+// its layers' diff ids.
+func (i *Image) reach(blobs, layers map[string]bool) {
+	blobs[i.Digest.Hex], blobs[i.ID.Hex] = true, true
+	for n, l := range i.Manifest.Layers {
+		blobs[l.Digest.Hex] = true
+		layers[i.Config.RootFS.DiffIDs[n].Hex] = true
+	}
 }
 
 // diskSize is the size of all files below a name, in bytes. What cannot be read

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-dev/sbx/sandbox/image/local"
 	"github.com/sbx-dev/sbx/sandbox/layer"
 )
 
@@ -25,14 +26,11 @@ type Store struct {
 // DefaultStore is $XDG_DATA_HOME/sbx, or .local/share/sbx in HOME. It need not
 // exist.
 func DefaultStore() (Store, error) {
-	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) { // else it is to be ignored (XDG Base Directory)
-		return NewStore(filepath.Join(data, "sbx")), nil
+	dir, err := local.DefaultDir()
+	if err != nil {
+		return Store{}, err
 	}
-	home := os.Getenv("HOME")
-	if !filepath.IsAbs(home) {
-		return Store{}, errors.New("neither XDG_DATA_HOME nor HOME says where images are kept")
-	}
-	return NewStore(filepath.Join(home, ".local", "share", "sbx")), nil
+	return NewStore(dir), nil
 }
 
 // NewStore is the store in a folder, which need not exist.

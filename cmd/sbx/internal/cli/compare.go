@@ -46,7 +46,7 @@ func (c *compareCommand) run(line *call) error {
 	if err != nil {
 		return err
 	}
-	if len(words) == 0 {
+	if len(words) == 0 && c.Image == "" {
 		return &usageError{msg: "no CMD is given", hint: "sbx compare " + strings.Join(steps, ",") + " -- CMD [ARG…]"}
 	}
 	spec, notes, err := c.Spec(words)
@@ -308,6 +308,7 @@ func (c *compareCommand) isolate(spec sandbox.Spec, steps []string, left, right 
 	if err != nil {
 		return advice{}
 	}
+	open.Args = spec.Args // an image's entrypoint is in it
 	off, _ := withoutSteps(open, steps)
 	again := [2]side{{spec: off}, {spec: withSteps(open, steps)}}
 	for i := range again {

@@ -61,7 +61,7 @@ func remediesFor(d *diagnosis) []remedy {
 	refused := slices.ContainsFunc(d.Steps, func(t *sandbox.Trial) bool {
 		return strings.Contains(t.Hint, "--security-opt")
 	})
-	if refused || container() != "" {
+	if refused || insideContainer() != "" {
 		out = append(out, remedyOf("docker"))
 	}
 	if os.Getenv("GITHUB_ACTIONS") != "" {

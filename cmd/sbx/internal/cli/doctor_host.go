@@ -92,7 +92,7 @@ func whoFact() fact {
 		f.State, f.Detail = sandbox.Degraded, "root: what works for root need not work for a normal user"
 		f.Hint = "run it as the user who will use it: runuser -u USER -- sbx doctor"
 	}
-	if in := container(); in != "" {
+	if in := insideContainer(); in != "" {
 		f.Detail += ", in " + in
 	}
 	return f
@@ -105,8 +105,8 @@ func inFirstUserNamespace() bool {
 	return err == nil && strings.Join(strings.Fields(string(text)), " ") == "0 0 4294967295"
 }
 
-// container says in which engine's container this runs, or "".
-func container() string {
+// insideContainer says in which engine's container this runs, or "".
+func insideContainer() string {
 	switch {
 	case exists("/.dockerenv"):
 		return "a Docker container"

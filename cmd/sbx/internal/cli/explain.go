@@ -50,14 +50,14 @@ func (e *explainCommand) run(c *call) error {
 	words := c.after
 	if steps == nil {
 		words = c.cmd(e.Words)
-		if len(words) == 0 && !e.JSON && e.As == "" {
+		if len(words) == 0 && !e.JSON && e.As == "" && e.Image == "" {
 			return e.list()
 		}
 		if err := e.mistyped(c, words); err != nil {
 			return err
 		}
 	}
-	if len(words) == 0 {
+	if len(words) == 0 && e.Image == "" {
 		words = []string{"true"}
 	}
 	spec, _, err := e.Spec(words)
@@ -123,7 +123,7 @@ func (e *explainCommand) pages(c *call) ([]string, error) {
 // mistyped says that a first word without a -- is neither a step nor a program
 // of the host: the plan of a program that is not there tells nothing.
 func (e *explainCommand) mistyped(c *call, words []string) error {
-	if c.dashed || len(words) == 0 || e.Rootfs != "" || strings.Contains(words[0], "/") {
+	if c.dashed || len(words) == 0 || e.Rootfs != "" || e.Image != "" || strings.Contains(words[0], "/") {
 		return nil
 	}
 	for dir := range strings.SplitSeq(os.Getenv("PATH"), ":") {

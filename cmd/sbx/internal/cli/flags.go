@@ -26,8 +26,12 @@ type RunFlags struct {
 
 	Tools []string `name:"tools" sep:"," common:"" group:"Files" placeholder:"auto|none|NAME,…" help:"Tools of your home to show: those that PATH or CMD leads to (the default), none, or these (nvm, cargo, go …)."`
 
-	Workdir   string `name:"workdir" short:"w" common:"" group:"Files" placeholder:"DIR" help:"Start in DIR, as seen inside. It sets only the folder, not what is shown."`
-	OnlyCwd   bool   `name:"only-cwd" group:"Files" help:"Show the working folder alone, not the whole git work tree around it."`
+	Workdir    string   `name:"workdir" short:"w" common:"" group:"Files" placeholder:"DIR" help:"Start in DIR, as seen inside. It sets only the folder, not what is shown."`
+	OnlyCwd    bool     `name:"only-cwd" group:"Files" help:"Show the working folder alone, not the whole git work tree around it."`
+	Image      string   `name:"image" common:"" group:"Files" placeholder:"REF" help:"Use an image as the root, copy on write, with its command, environment and user; nothing of the host is shown."`
+	Pull       string   `name:"pull" group:"Files" placeholder:"missing|never|always" help:"When the image is fetched: where it is not in the store (the default), never, or each time."`
+	Entrypoint []string `name:"entrypoint" sep:"none" group:"Files" placeholder:"CMD" help:"The program, in place of the image's own; an empty one leaves CMD alone."`
+
 	Rootfs    string `name:"rootfs" group:"Files" placeholder:"DIR" help:"Use DIR as the root, copy on write, in place of the host's."`
 	RootWith  string `name:"root-with" group:"Files" placeholder:"pivot_root|chroot" help:"How the root is changed; chroot shows what it does not stop."`
 	Upper     string `name:"upper" group:"Files" placeholder:"DIR" help:"Keep what CMD writes in DIR instead of in memory."`
@@ -90,7 +94,11 @@ func (f *RunFlags) Spec(args []string) (sandbox.Spec, []string, error) {
 			return s, nil, err
 		}
 	}
-	return all.setSteps(s, f.Skip, profile.Skip)
+	s, notes, err := all.setSteps(s, f.Skip, profile.Skip)
+	if err == nil {
+		err = all.setImage(&s)
+	}
+	return s, notes, err
 }
 
 func (f *RunFlags) setFiles(s *sandbox.Spec) error {
@@ -261,7 +269,7 @@ func (f *RunFlags) setEnvironment(s *sandbox.Spec) error {
 }
 
 func (f *RunFlags) setUser(s *sandbox.Spec) error {
-	if f.User != "" {
+	if f.User != "" && f.Image == "" { // else the image's accounts say what it means
 		u, g, pair := strings.Cut(f.User, ":")
 		for _, id := range []struct {
 			text string

@@ -33,8 +33,6 @@ func dockerHabit(word string) (string, bool) {
 // use instead.
 func laterFlag(flag string) (string, bool) {
 	switch flag {
-	case "--image", "--pull":
-		return "--rootfs DIR uses an unpacked image", true
 	case "-p", "--publish", "--allow":
 		return "--net host uses the host's network", true
 	case "-m", "--memory":

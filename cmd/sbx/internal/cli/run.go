@@ -62,7 +62,7 @@ func (*runCommand) examples() [][2]string {
 
 func (r *runCommand) run(c *call) error {
 	words := c.cmd(r.Words)
-	if len(words) == 0 {
+	if len(words) == 0 && r.Image == "" {
 		if r.Detach {
 			return &usageError{msg: "-d needs a CMD: nobody sits at it", hint: "sbx run -d --name NAME -- CMD, and sbx exec -t NAME sh for a shell beside it"}
 		}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -62,29 +61,47 @@ func asksHelp(args []string) bool {
 // libexec/sbx of the same prefix, and never along PATH. SBX tells it which sbx
 // is to run the sandboxes.
 func execSibling(v verb, args []string) error {
-	self, err := os.Executable()
+	at, err := findSibling(v.sibling)
 	if err != nil {
 		return err
+	}
+	self, err := ownPath()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("SBX", self); err != nil {
+		return err
+	}
+	argv := append([]string{v.sibling, v.name}, args...)
+	return &fs.PathError{Op: "execve", Path: at, Err: unix.Exec(at, argv, os.Environ())}
+}
+
+// findSibling is the path of a program that belongs to sbx.
+func findSibling(name string) (string, error) {
+	self, err := ownPath()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Dir(self)
+	for _, at := range []string{filepath.Join(dir, name), filepath.Join(filepath.Dir(dir), "libexec", "sbx", name)} {
+		if unix.Access(at, unix.F_OK) == nil {
+			return at, nil
+		}
+	}
+	return "", &usageError{
+		msg:  name + " is neither beside " + self + " nor in libexec/sbx",
+		hint: "build it: go build -o " + dir + "/ github.com/sbx-dev/sbx/cmd/" + name,
+	}
+}
+
+// ownPath is the path of this program, without symbolic links.
+func ownPath() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
 	}
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
-	dir := filepath.Dir(self)
-	argv := append([]string{v.sibling, v.name}, args...)
-	for _, at := range []string{
-		filepath.Join(dir, v.sibling),
-		filepath.Join(filepath.Dir(dir), "libexec", "sbx", v.sibling),
-	} {
-		if err := os.Setenv("SBX", self); err != nil {
-			return err
-		}
-		err := unix.Exec(at, argv, os.Environ())
-		if !errors.Is(err, unix.ENOENT) {
-			return &fs.PathError{Op: "execve", Path: at, Err: err}
-		}
-	}
-	return &usageError{
-		msg:  v.name + " is done by " + v.sibling + ", which is neither beside " + self + " nor in libexec/sbx",
-		hint: "build it: go build -o " + dir + "/ github.com/sbx-dev/sbx/cmd/" + v.sibling,
-	}
+	return self, nil
 }
