@@ -67,6 +67,16 @@ func (c *Cmd) changes() ([]Change, error) {
 	return out, errors.Join(errs...)
 }
 
+// Changes lists what CMD wrote to an upper layer on the disk, in the order of
+// paths. No run may be using it.
+func (u *Upper) Changes() ([]Change, error) {
+	var out []Change
+	w := walker{lower: u.Lower, lowers: u.Lowers, target: u.Target, made: u.Made, out: &out}
+	err := w.walk(unix.AT_FDCWD, u.Dir)
+	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	return out, err
+}
+
 // walker compares an upper layer with what is below it. Nothing in it can be
 // trusted: every folder is opened beneath the layer's own, no link is followed,
 // nothing but folders is opened, and one descriptor is held at a time however

@@ -66,8 +66,12 @@ type Plan struct {
 type Upper struct {
 	Target string `json:"target"` // where CMD sees it
 	Lower  string `json:"lower"`  // the folder of the host below it
-	Dir    string `json:"dir"`    // the upper layer's folder
-	Why    string `json:"why,omitempty"`
+	// Lowers are in place of Lower the layers of an image, the lowest first, and
+	// Made the paths in it that the sandbox itself made: mount points.
+	Lowers []string `json:"lowers,omitempty"`
+	Made   []string `json:"made,omitempty"`
+	Dir    string   `json:"dir"` // the upper layer's folder
+	Why    string   `json:"why,omitempty"`
 }
 
 // Uppers are the upper layers in Spec.Upper; none where they lie in memory.
@@ -75,7 +79,10 @@ func (p *Plan) Uppers() []Upper {
 	var out []Upper
 	for _, u := range p.uppers {
 		if path.IsAbs(u.Name) {
-			up := Upper{Target: u.Target, Lower: u.Lower, Dir: u.Name}
+			up := Upper{Target: u.Target, Lower: u.Lower, Lowers: u.Lowers, Dir: u.Name}
+			if u.Target == "/" {
+				up.Made = p.Made()
+			}
 			if i := slices.IndexFunc(p.Shown, func(s Shown) bool { return s.Kind == Overlay && s.Target == u.Target }); i >= 0 {
 				up.Why = p.Shown[i].Why
 			}
@@ -84,6 +91,10 @@ func (p *Plan) Uppers() []Upper {
 	}
 	return out
 }
+
+// Made are the paths of the root that the plan itself makes, as mount points and
+// links: what of them is in an upper layer was not written by CMD.
+func (p *Plan) Made() []string { return slices.Clone(p.ownPaths) }
 
 // Shown is one part of the sandbox's root.
 type Shown struct {

@@ -83,6 +83,10 @@ func (l *Layer) Changes() (*Changes, error) {
 	out := &Changes{}
 	var errs []error
 	for i, u := range l.Record.Uppers {
+		if len(u.Lowers) > 0 {
+			errs = append(errs, ofImage(&u, i, out))
+			continue
+		}
 		if l.own(&u) {
 			errs = append(errs, countOwn(&u, out))
 			continue
@@ -92,6 +96,23 @@ func (l *Layer) Changes() (*Changes, error) {
 	}
 	slices.SortStableFunc(out.Items, func(a, b Item) int { return strings.Compare(a.Path, b.Path) })
 	return out, errors.Join(errs...)
+}
+
+// ofImage lists what was written over an image, which no folder of the host
+// takes.
+func ofImage(u *sandbox.Upper, index int, out *Changes) error {
+	changes, err := u.Changes()
+	if errors.Is(err, unix.ENOENT) {
+		return nil // no run has come so far
+	}
+	for _, c := range changes {
+		it := Item{Kind: c.Kind, Path: c.Path, Type: typeFile, Size: c.Size, Skip: "of an image: sbx commit makes an image of it", upper: index, rel: c.Path}
+		if c.Dir {
+			it.Type = typeFolder
+		}
+		out.Items = append(out.Items, it)
+	}
+	return err
 }
 
 // countOwn counts the files of an upper layer.

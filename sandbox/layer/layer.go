@@ -235,7 +235,15 @@ func (l *Layer) Begin(plan *sandbox.Plan, dir string, args []string) error {
 			break // the outermost: Shown is in the order of depth
 		}
 	}
-	if r.Project != "" && r.Project != project {
+	image := func(list []sandbox.Upper) bool {
+		return slices.ContainsFunc(list, func(u sandbox.Upper) bool { return len(u.Lowers) > 0 })
+	}
+	switch {
+	case len(r.Uppers) > 0 && image(r.Uppers) != image(plan.Uppers()):
+		return errors.New("the layer " + l.Name + " belongs to a run of the host's programs, and this one is of an image, or the other way round: take another name")
+	case image(plan.Uppers()):
+		project = "" // an image's run is the same wherever it is called
+	case r.Project != "" && r.Project != project:
 		return &OtherProjectError{l.Name, r.Project, project}
 	}
 	for _, u := range plan.Uppers() {
@@ -248,6 +256,8 @@ func (l *Layer) Begin(plan *sandbox.Plan, dir string, args []string) error {
 			r.Uppers = append(r.Uppers, u)
 		case r.Uppers[at].Lower != u.Lower:
 			return errors.New("the layer " + l.Name + " has at " + u.Target + " what was written over " + r.Uppers[at].Lower + ", not over " + u.Lower)
+		case !slices.Equal(r.Uppers[at].Lowers, u.Lowers):
+			return errors.New("the layer " + l.Name + " was written over another image, or an older version of this one: take another name")
 		default:
 			r.Uppers[at] = u
 		}
