@@ -67,7 +67,7 @@ func TestHintOfAProgram(t *testing.T) {
 		{home + "/.local/bin/solve", 127, "/.local/bin/solve is hidden: --ro ~/.local/bin"},
 		{home + "/a folder/solve", 127, "/a folder/solve is hidden: --ro '" + home + "/a folder'"},
 		{"here", 127, "named with its path: ./here"},
-		{"alpine", 127, "An image? This version runs the host's own programs"},
+		{"alpine", 127, "An image? sbx run --image alpine"},
 		{"python:3", 127, "sbx run --image python:3"},
 		{"no-such-program", 127, ""},
 		{"./unmarked", 126, "is not marked as a program: chmod +x " + work + "/unmarked"},
