@@ -36,7 +36,7 @@ func (r *removeCommand) Run(c *call) error {
 			fmt.Fprintln(os.Stdout, "Deleted:", done.Deleted)
 		}
 	}
-	if _, err := c.store.Prune(false, false); errors.Is(err, image.ErrBusy) {
+	if _, err := c.store.Prune(image.Pruning{}); errors.Is(err, image.ErrBusy) {
 		fmt.Fprintln(os.Stderr, "sbx: image: another process adds an image: sbx image prune removes the files later")
 	} else {
 		errs = append(errs, err)
@@ -46,8 +46,9 @@ func (r *removeCommand) Run(c *call) error {
 
 // pruneCommand is sbx image prune.
 type pruneCommand struct {
-	All   bool `short:"a" help:"Remove every image, also those with a name."`
-	Force bool `short:"f" help:"Do not ask."`
+	All        bool `short:"a" help:"Remove every image, also those with a name, and the build cache."`
+	BuildCache bool `name:"build-cache" help:"Remove the layers of the build cache that no image holds."`
+	Force      bool `short:"f" help:"Do not ask."`
 }
 
 // Run removes what it says.
@@ -62,7 +63,7 @@ func (p *pruneCommand) Run(c *call) error {
 			return errors.New("nothing was removed")
 		}
 	}
-	done, err := c.store.Prune(true, p.All)
+	done, err := c.store.Prune(image.Pruning{Unnamed: true, All: p.All, BuildCache: p.BuildCache})
 	for _, id := range done.Images {
 		fmt.Fprintln(os.Stdout, "Deleted:", id)
 	}

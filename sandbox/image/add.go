@@ -1,16 +1,15 @@
 package image
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -204,18 +203,14 @@ func (w *writing) unpackBlob(blob string, d v1.Descriptor, diffID v1.Hash, limit
 		return err
 	}
 	defer plain.Close()
-	dir, err := os.MkdirTemp(w.dir, "layer-")
+	dir, root, err := w.layerFolder()
 	if err != nil {
-		return err
-	}
-	root := filepath.Join(dir, "root")
-	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
 	digest := sha256.New()
 	limits.Bytes = limits.ofLayer(d.Size)
-	stream := io.TeeReader(limit(plain, limits.Bytes, "the unpacked layer"), digest)
-	contents, err := unpack(root, stream, limits)
+	stream := bufio.NewReaderSize(io.TeeReader(limit(plain, limits.Bytes, "the unpacked layer"), digest), 256<<10)
+	contents, err := w.s.unpack(root, stream, limits)
 	if err == nil {
 		_, err = io.Copy(io.Discard, stream) // what stands after the end of the archive
 	}
@@ -225,23 +220,7 @@ func (w *writing) unpackBlob(blob string, d v1.Descriptor, diffID v1.Hash, limit
 	if got := hexSum(digest); got != diffID {
 		return fmt.Errorf("unpacked it has the digest %s, and the config says %s", got, diffID)
 	}
-	data, err := json.Marshal(contents)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "layer.json"), data, 0o600); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, unpackedFrom(d.Digest)), nil, 0o600); err != nil {
-		return err
-	}
-	err = os.Rename(dir, w.s.layerPath(diffID))
-	if errors.Is(err, os.ErrExist) {
-		// Another process was faster, or another blob holds the same; end
-		// removes what was unpacked here.
-		return os.WriteFile(w.s.layerPath(diffID, unpackedFrom(d.Digest)), nil, 0o600)
-	}
-	return err
+	return w.place(dir, contents, d, diffID)
 }
 
 // unpackedFrom is the name of the empty file beside an unpacked layer that says

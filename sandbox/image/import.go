@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,12 +102,19 @@ func importManifest(name string, limits Limits, config v1.Config, source string)
 // created is now, or what SOURCE_DATE_EPOCH says, so that the same input can
 // make the same digest (reproducible-builds.org).
 func created() time.Time {
-	if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
-		if seconds, err := time.ParseDuration(text + "s"); err == nil {
-			return time.Unix(int64(seconds/time.Second), 0).UTC()
-		}
+	if at, ok := sourceDate(); ok {
+		return at
 	}
 	return time.Now().UTC().Truncate(time.Second)
+}
+
+// sourceDate is what SOURCE_DATE_EPOCH says, if it says a time.
+func sourceDate() (time.Time, bool) {
+	seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return time.Unix(seconds, 0).UTC(), true
 }
 
 // ArchiveFolder writes a folder as the archive of a root file system. What the

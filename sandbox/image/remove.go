@@ -85,10 +85,17 @@ type Pruned struct {
 	Bytes  int64     // that its files had
 }
 
-// Prune removes images without a name (with all: every image), and whatever no
-// image needs: layers, blobs, and what interrupted processes left. It waits for
-// no one: ErrBusy says that another process adds an image.
-func (s Store) Prune(unnamed, all bool) (Pruned, error) {
+// Pruning says what Prune removes beside what nothing needs.
+type Pruning struct {
+	Unnamed    bool // images without a name
+	All        bool // every image, and the build cache
+	BuildCache bool // the layers of build steps that no image holds
+}
+
+// Prune removes what it is asked to, and whatever no image and no step of the
+// build cache needs: layers, blobs, and what interrupted processes left. It
+// waits for no one: ErrBusy says that another process adds an image.
+func (s Store) Prune(what Pruning) (Pruned, error) {
 	var done Pruned
 	if _, err := os.Stat(s.dir); errors.Is(err, os.ErrNotExist) {
 		return done, nil
@@ -101,10 +108,10 @@ func (s Store) Prune(unnamed, all bool) (Pruned, error) {
 		return done, err
 	}
 	defer lock.Close()
-	if unnamed || all {
+	if what.Unnamed || what.All {
 		err := s.update(func(index *v1.IndexManifest) error {
 			index.Manifests = slices.DeleteFunc(index.Manifests, func(d v1.Descriptor) bool {
-				if d.Annotations[refName] != "" && !all {
+				if d.Annotations[refName] != "" && !what.All {
 					return false
 				}
 				if m, err := s.manifest(d.Digest); err == nil && !slices.Contains(done.Images, m.Config.Digest) {
@@ -118,11 +125,12 @@ func (s Store) Prune(unnamed, all bool) (Pruned, error) {
 			return done, err
 		}
 	}
-	return done, s.sweep(&done)
+	return done, s.sweep(&done, what.All || what.BuildCache)
 }
 
-// sweep removes what the index does not reach. The caller holds the lock alone.
-func (s Store) sweep(done *Pruned) error {
+// sweep removes what neither the index nor the build cache reaches. The caller
+// holds the lock alone.
+func (s Store) sweep(done *Pruned, emptyCache bool) error {
 	index, err := s.readIndex()
 	if err != nil {
 		return err
@@ -144,7 +152,7 @@ func (s Store) sweep(done *Pruned) error {
 	for _, image := range inUse.images {
 		image.reach(blobs, layers)
 	}
-	var errs []error
+	errs := []error{s.sweepCache(emptyCache, blobs, layers)}
 	remove := func(dir string, kept map[string]bool, found func()) {
 		entries, err := os.ReadDir(dir)
 		errs = append(errs, err)

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -152,6 +153,11 @@ func (s Store) begin() (*writing, error) {
 func (w *writing) end() error {
 	defer w.lock.Close()
 	return removeTree(w.dir)
+}
+
+// unpack unpacks an archive into a folder of the store.
+func (s Store) unpack(root string, archive io.Reader, limits Limits) (Contents, error) {
+	return unpack(root, archive, limits)
 }
 
 // removeTree removes a folder of any modes and any depth.

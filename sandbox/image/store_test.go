@@ -171,7 +171,7 @@ func TestNames(t *testing.T) {
 	if _, err := s.Find(first.ID.Hex); !errors.Is(err, ErrNotFound) {
 		t.Error("the image outlived its last name:", err)
 	}
-	if _, err := s.Prune(true, false); err != nil {
+	if _, err := s.Prune(Pruning{Unnamed: true}); err != nil {
 		t.Fatal(err)
 	}
 	second, err := s.Find("a:1")
@@ -188,7 +188,7 @@ func TestNames(t *testing.T) {
 	if _, err := s.Remove("a:1", false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Prune(false, false); err != nil {
+	if _, err := s.Prune(Pruning{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"layers", "oci/blobs/sha256", "tmp"} {
@@ -214,7 +214,7 @@ func TestAtOnce(t *testing.T) {
 				if _, err := s.Remove("a", false); err != nil && !errors.Is(err, ErrNotFound) {
 					t.Error(err)
 				}
-				if _, err := s.Prune(true, false); err != nil && !errors.Is(err, ErrBusy) {
+				if _, err := s.Prune(Pruning{Unnamed: true}); err != nil && !errors.Is(err, ErrBusy) {
 					t.Error(err)
 				}
 			}
@@ -270,7 +270,7 @@ func TestKilled(t *testing.T) {
 		_ = child.Wait() // it was killed
 		whole(t, s)
 	}
-	if _, err := s.Prune(true, true); err != nil {
+	if _, err := s.Prune(Pruning{All: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{"layers", "oci/blobs/sha256", "tmp"} {
@@ -297,7 +297,7 @@ func TestLoadForever(t *testing.T) {
 		if _, err := s.Remove("k", false); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Prune(true, false); err != nil {
+		if _, err := s.Prune(Pruning{Unnamed: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 // Contents is what one layer holds: layer.json beside the unpacked folder.
 type Contents struct {
 	Version   int        `json:"version"` // 1
+	Owners    string     `json:"owners"`  // OwnersReal or OwnersRecorded; empty in a store of before means recorded
 	Files     int        `json:"files"`
 	Folders   int        `json:"folders"`
 	Links     int        `json:"links"` // hard and symbolic
@@ -27,6 +28,12 @@ type Contents struct {
 	Bytes     int64      `json:"bytes"` // of its files
 	Recorded  []Recorded `json:"recorded,omitempty"`
 }
+
+// How the files of an unpacked layer have their owners.
+const (
+	OwnersRecorded = "recorded" // all are the caller's: Contents.Recorded says whose they were
+	OwnersReal     = "real"     // through the caller's subordinate ids (subuid(5))
+)
 
 // Recorded is what the archive says of an entry and one user could not make.
 // The archive itself stays in the store, so nothing is lost when it is saved.
@@ -71,7 +78,7 @@ func unpack(dir string, archive io.Reader, limits Limits) (Contents, error) {
 		return Contents{}, err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, limits: limits, dirs: map[string]folder{}, contents: Contents{Version: 1}}
+	u := &unpacker{root: root, limits: limits, dirs: map[string]folder{}, contents: Contents{Version: 1, Owners: OwnersRecorded}}
 	defer u.leave()
 	if u.rootPath, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(int(root.Fd()))); err != nil {
 		return Contents{}, err

@@ -143,12 +143,15 @@ func (u *unpacker) whiteOut(dir *os.File, base string) error {
 	return setOpaque(child)
 }
 
+// xattrRecord begins the records that hold extended attributes: star(5)'s, which
+// GNU tar and docker write too.
+const xattrRecord = "SCHILY.xattr."
+
 // xattrs are the extended attributes of an entry.
 func xattrs(h *tar.Header) map[string]string {
-	const prefix = "SCHILY.xattr." // star(5), which GNU tar and docker write too
 	var out map[string]string
 	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, prefix); ok {
+		if name, ok := strings.CutPrefix(key, xattrRecord); ok {
 			if out == nil {
 				out = map[string]string{}
 			}
