@@ -146,7 +146,7 @@ func (c *compiler) layout() error {
 			return &SpecError{Field: "Mounts", Reason: "the target " + e.target + " is a folder, but the source " + e.source + " is a file"}
 		}
 		c.replace(e)
-		if m.Kind == BindRW && !e.file {
+		if m.Kind == BindRW && !e.file && !m.Layer {
 			c.entries[c.find(e.target)].why = "asked for; a new .git, .envrc or the like is moved aside"
 			if err := c.guard(e); err != nil {
 				return err

@@ -46,6 +46,27 @@ func (c *Cmd) writeMaps(pid int) error {
 	return c.letGo()
 }
 
+// Subordinate says why the caller cannot have ids beside the own one, as
+// User.Auto asks for: no ranges in subuid(5) and subgid(5), or no newuidmap(1).
+// Nil promises nothing: only making a sandbox shows what the host allows.
+func Subordinate() error {
+	c := compiler{feat: &Features{UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(), Host: osHost{}}}
+	name := c.callerName()
+	for _, m := range []struct{ program, file string }{{"newuidmap", "/etc/subuid"}, {"newgidmap", "/etc/subgid"}} {
+		text, err := os.ReadFile(m.file)
+		if err != nil {
+			return &StepError{Step: "user", Reason: err.Error(), Hint: rangesHint, Err: err}
+		}
+		if len(subordinate(string(text), os.Getuid(), name)) == 0 {
+			return &StepError{Step: "user", Reason: m.file + " gives you no subordinate ids", Hint: rangesHint}
+		}
+		if mapper(m.program) == "" {
+			return &StepError{Step: "user", Reason: m.program + " is not installed", Hint: rangesHint}
+		}
+	}
+	return nil
+}
+
 const rangesHint = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER, and the package uidmap (shadow-utils)"
 
 // subordinate reads the ranges of a user out of subuid(5)'s lines.
@@ -86,15 +107,19 @@ func around(own IDMap, owned []IDMap) []IDMap {
 	return out
 }
 
-// runMapper runs newuidmap or newgidmap.
-func runMapper(program string, pid int, lines []IDMap) error {
-	path := ""
+// mapper is the path of newuidmap or newgidmap, or "".
+func mapper(program string) string {
 	for _, dir := range []string{"/usr/bin/", "/bin/", "/usr/local/bin/", "/run/wrappers/bin/"} {
 		if unix.Access(dir+program, unix.X_OK) == nil {
-			path = dir + program
-			break
+			return dir + program
 		}
 	}
+	return ""
+}
+
+// runMapper runs newuidmap or newgidmap.
+func runMapper(program string, pid int, lines []IDMap) error {
+	path := mapper(program)
 	if path == "" {
 		return &StepError{Step: "user", Reason: program + " is not installed", Hint: rangesHint}
 	}

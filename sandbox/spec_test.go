@@ -66,6 +66,7 @@ func TestValidate(t *testing.T) {
 		{Spec{Mounts: []Mount{{Kind: BindRO, Source: "/a", Target: "/b/../c"}}}, "Mounts[0]"},
 		{Spec{Mounts: []Mount{{Kind: BindRO, Source: "/a", Target: "/"}}}, "Mounts[0]"},
 		{Spec{Mounts: []Mount{{Kind: Tmpfs, Source: "/a", Target: "/b"}}}, "Mounts[0]"},
+		{Spec{Mounts: []Mount{{Kind: BindRO, Source: "/a", Target: "/b", Layer: true}}}, "Mounts[0]"},
 		{Spec{Mounts: []Mount{{Kind: Tmpfs, Target: "/b"}, {Kind: Hide, Target: "/b"}}}, "Mounts[1]"},
 		{Spec{Mounts: []Mount{{Kind: BindRO, Source: "/a", Target: "/b"}}, Upper: "/a/layers"}, "Mounts[0]"},
 		{Spec{User: User{UID: id(-1)}}, "User.UID"},

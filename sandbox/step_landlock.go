@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"path"
 	"slices"
 	"strconv"
 
@@ -97,6 +98,11 @@ func (c *compiler) landlockLost(lost landlock.Ruleset) error {
 func (c *compiler) fileRules(ruleset slot, handled uint64) {
 	if c.on["root"] {
 		c.pathRule(ruleset, "/", handled&^(unix.LANDLOCK_ACCESS_FS_MAKE_CHAR|unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK))
+		for _, m := range c.spec.Mounts {
+			if m.Layer { // mknod is refused by the filter, and in a user namespace for all but 0:0
+				c.pathRule(ruleset, path.Clean(m.Target), handled&^unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK)
+			}
+		}
 	} else {
 		read := uint64(landlock.ReadRights) & handled
 		for _, dir := range shownRoot {

@@ -155,6 +155,9 @@ func (s *Spec) validateMounts() error {
 		default:
 			return bad(strconv.Quote(m.Kind) + " is none of ro, rw, cow, tmpfs and hide")
 		}
+		if m.Layer && m.Kind != BindRW {
+			return bad("only what is shown for writing can be a layer")
+		}
 		if !cleanAbs(m.Target) {
 			return bad("the target " + strconv.Quote(m.Target) + " is not a clean absolute path (no .. and no double slash)")
 		}

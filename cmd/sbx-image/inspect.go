@@ -90,6 +90,7 @@ func (c *inspectCommand) text(i *image.Image, layers []image.Layer) error {
 	}
 	field("platform", i.Config.OS+"/"+i.Config.Architecture)
 	field("size", sizeText(i.Size)+" unpacked")
+	field("owners", owners(layers))
 	field("entrypoint", words(config.Entrypoint))
 	field("cmd", words(config.Cmd))
 	field("user", config.User)
@@ -118,6 +119,29 @@ func (c *inspectCommand) text(i *image.Image, layers []image.Layer) error {
 		})
 	}
 	return table(os.Stdout, rows)
+}
+
+// owners says whose the files of the unpacked layers are.
+func owners(layers []image.Layer) string {
+	real, recorded := 0, 0
+	for _, l := range layers {
+		if l.Contents.Owners == image.OwnersReal {
+			real++
+			continue
+		}
+		for _, r := range l.Contents.Recorded {
+			if r.UID != 0 || r.GID != 0 {
+				recorded++
+			}
+		}
+	}
+	switch {
+	case real > 0 && real == len(layers):
+		return "real, through your subordinate ids"
+	case recorded > 0:
+		return fmt.Sprintf("all yours on the disk; of %d files the image says others", recorded)
+	}
+	return ""
 }
 
 // words is a command as docker writes it.

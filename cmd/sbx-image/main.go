@@ -18,7 +18,9 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/image"
+	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
 
 // commands is kong's model: the verbs of sbx that this program carries out.
@@ -51,7 +53,28 @@ type call struct {
 	store image.Store
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+// writing gives the store to a verb that adds or removes layers: with real
+// owners where the caller has subordinate ids. Who has none loses nothing by it:
+// owners are recorded then. A host that refuses ids which are there is told of.
+func (c *call) writing() image.Store {
+	if sandbox.Subordinate() != nil {
+		return c.store
+	}
+	w, err := worker.New(c.ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sbx: image: the owners of files are only recorded:", printableLines(err.Error()))
+		return c.store
+	}
+	c.store.Worker = w
+	return c.store
+}
+
+func main() {
+	if worker.IsWorker(os.Args) {
+		os.Exit(worker.Main())
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 // run is main without the process: it gives the exit status.
 func run(args []string) int {

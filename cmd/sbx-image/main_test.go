@@ -5,9 +5,14 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
 
 func TestMain(m *testing.M) {
+	if worker.IsWorker(os.Args) {
+		os.Exit(worker.Main())
+	}
 	testscript.Main(m, map[string]func(){"sbx-image": main})
 }
 

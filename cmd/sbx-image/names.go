@@ -36,7 +36,7 @@ func (r *removeCommand) Run(c *call) error {
 			fmt.Fprintln(os.Stdout, "Deleted:", done.Deleted)
 		}
 	}
-	if _, err := c.store.Prune(image.Pruning{}); errors.Is(err, image.ErrBusy) {
+	if _, err := c.writing().Prune(image.Pruning{}); errors.Is(err, image.ErrBusy) {
 		fmt.Fprintln(os.Stderr, "sbx: image: another process adds an image: sbx image prune removes the files later")
 	} else {
 		errs = append(errs, err)
@@ -63,7 +63,7 @@ func (p *pruneCommand) Run(c *call) error {
 			return errors.New("nothing was removed")
 		}
 	}
-	done, err := c.store.Prune(image.Pruning{Unnamed: true, All: p.All, BuildCache: p.BuildCache})
+	done, err := c.writing().Prune(image.Pruning{Unnamed: true, All: p.All, BuildCache: p.BuildCache})
 	for _, id := range done.Images {
 		fmt.Fprintln(os.Stdout, "Deleted:", id)
 	}

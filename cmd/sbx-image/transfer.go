@@ -37,9 +37,10 @@ func (p *pullCommand) Run(c *call) error {
 		}
 		registry.Platform = *platform
 	}
+	store := c.writing()
 	for _, name := range p.Names {
 		bars := newBars(p.Quiet)
-		got, err := c.store.Pull(c.ctx, name, registry, bars.layer)
+		got, err := store.Pull(c.ctx, name, registry, bars.layer)
 		bars.end()
 		if err != nil {
 			return err
@@ -88,7 +89,7 @@ func (l *loadCommand) Run(c *call) error {
 	}
 	defer in.Close()
 	bars := newBars(l.Quiet)
-	loaded, err := c.store.Load(in, bars.layer)
+	loaded, err := c.writing().Load(in, bars.layer)
 	bars.end()
 	if err != nil {
 		return err
@@ -166,7 +167,7 @@ func (i *importCommand) Run(c *call) error {
 	}
 	defer in.Close()
 	bars := newBars(i.Quiet)
-	id, err := c.store.Import(in, i.Name, config, filepath.Base(i.Source), bars.layer)
+	id, err := c.writing().Import(in, i.Name, config, filepath.Base(i.Source), bars.layer)
 	bars.end()
 	if err == nil {
 		fmt.Fprintln(os.Stdout, id)

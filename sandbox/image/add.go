@@ -139,8 +139,7 @@ func Short(h v1.Hash) string { return h.Hex[:min(12, len(h.Hex))] }
 // addLayer makes sure that the store has a layer, both as it came and unpacked.
 func (w *writing) addLayer(src source, d v1.Descriptor, diffID v1.Hash, limits Limits, progress Progress) error {
 	blob := w.s.blobPath(d.Digest)
-	_, unpackedErr := os.Stat(w.s.layerPath(diffID, unpackedFrom(d.Digest)))
-	if st, err := os.Stat(blob); err == nil && st.Size() == d.Size && unpackedErr == nil {
+	if l, err := w.s.layer(d, diffID); err == nil && l.Contents.owners() == w.s.owners() {
 		progress(d.Digest, Present, d.Size, d.Size)
 		return nil
 	}
@@ -211,9 +210,6 @@ func (w *writing) unpackBlob(blob string, d v1.Descriptor, diffID v1.Hash, limit
 	limits.Bytes = limits.ofLayer(d.Size)
 	stream := bufio.NewReaderSize(io.TeeReader(limit(plain, limits.Bytes, "the unpacked layer"), digest), 256<<10)
 	contents, err := w.s.unpack(root, stream, limits)
-	if err == nil {
-		_, err = io.Copy(io.Discard, stream) // what stands after the end of the archive
-	}
 	if err != nil {
 		return err
 	}

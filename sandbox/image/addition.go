@@ -2,6 +2,7 @@ package image
 
 import (
 	"bufio"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sys/unix"
 )
 
 // Addition adds layers and images that are made here. While it is open no Prune
@@ -54,9 +56,6 @@ func (a *Addition) AddArchive(archive io.Reader) (Layer, error) {
 	diff := sha256.New()
 	stream := bufio.NewReaderSize(io.TeeReader(limit(archive, limits.Bytes, "the layer"), io.MultiWriter(diff, blob)), 256<<10)
 	contents, err := a.w.s.unpack(root, stream, limits)
-	if err == nil {
-		_, err = io.Copy(io.Discard, stream) // what stands after the end of the archive
-	}
 	d, closeErr := blob.close()
 	if err = errors.Join(err, closeErr); err != nil {
 		return Layer{}, err
@@ -79,21 +78,15 @@ func (a *Addition) AddUpper(below []Layer, uppers ...Upper) (l Layer, empty bool
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		var err error
-		empty, err = archiveUppers(w, uppers, below)
+		err := a.w.s.archive(w, uppers, below)
 		w.CloseWithError(err)
 		done <- err
 	}()
 	buffered := bufio.NewReaderSize(r, 256<<10)
-	// An archive of nothing is 1024 bytes of zeros.
-	if head, err := buffered.Peek(1025); err != nil && len(head) <= 1024 {
-		if _, err := io.Copy(io.Discard, buffered); err != nil {
-			return l, false, err
-		}
-		if err := <-done; err != nil || empty {
-			return l, empty, err
-		}
-		return l, false, errors.New("the archive of the layer is cut off")
+	// The archive of nothing is 1024 bytes of zeros.
+	if head, err := buffered.Peek(1025); err != nil {
+		r.Close()
+		return l, err == io.EOF && len(head) == 1024, <-done
 	}
 	l, err = a.AddArchive(buffered)
 	r.CloseWithError(errors.New("the layer was not added")) // lets the goroutine go where AddArchive gave up
@@ -234,10 +227,25 @@ func (w *writing) place(dir string, contents Contents, d v1.Descriptor, diffID v
 		return err
 	}
 	err = os.Rename(dir, w.s.layerPath(diffID))
-	if errors.Is(err, os.ErrExist) {
-		// Another process was faster, or another blob holds the same; end
-		// removes what was unpacked here.
-		return os.WriteFile(w.s.layerPath(diffID, unpackedFrom(d.Digest)), nil, 0o600)
+	if !errors.Is(err, os.ErrExist) {
+		return err
 	}
-	return err
+	if there, err := w.s.contents(diffID); err == nil && there.owners() != contents.owners() {
+		return w.exchange(dir, diffID)
+	}
+	// Another process was faster, or another blob holds the same; end removes
+	// what was unpacked here.
+	return os.WriteFile(w.s.layerPath(diffID, unpackedFrom(d.Digest)), nil, 0o600)
 }
+
+// exchange puts a layer in the place of the one that has its owners in the other
+// way. A sandbox may run on that one, so it goes with a Prune that finds none.
+func (w *writing) exchange(dir string, diffID v1.Hash) error {
+	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, w.s.layerPath(diffID), unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: "renameat2", Old: dir, New: w.s.layerPath(diffID), Err: err}
+	}
+	return os.Rename(dir, w.s.path("tmp", replacedPrefix+rand.Text()))
+}
+
+// replacedPrefix begins the names of layers below tmp that were unpacked anew.
+const replacedPrefix = "old-"

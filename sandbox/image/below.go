@@ -18,19 +18,17 @@ type belowLayer struct {
 	recorded map[string]Recorded
 }
 
-func newBelow(layers []Layer) *below {
+func newBelow(layers []Unpacked) *below {
 	b := &below{}
 	for i := len(layers) - 1; i >= 0; i-- {
 		l := belowLayer{recorded: map[string]Recorded{}}
 		l.root, _ = os.Open(layers[i].Folder) // lookup finds nothing in it then
-		if layers[i].Contents.Owners != OwnersReal {
-			for _, r := range layers[i].Contents.Recorded {
-				name := r.Path
-				if name == "" {
-					name = string(r.PathBytes)
-				}
-				l.recorded[name] = r
+		for _, r := range layers[i].Recorded {
+			name := r.Path
+			if name == "" {
+				name = string(r.PathBytes)
 			}
+			l.recorded[name] = r
 		}
 		b.layers = append(b.layers, l)
 	}

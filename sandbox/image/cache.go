@@ -55,7 +55,7 @@ func (s Store) Cached(key string) (CachedStep, bool) {
 		return step, true
 	}
 	layer, err := s.layer(*record.Blob, *record.DiffID)
-	if err != nil {
+	if err != nil || layer.Contents.owners() != s.owners() {
 		return CachedStep{}, false
 	}
 	step.Layer = &layer

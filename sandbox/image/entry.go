@@ -12,6 +12,9 @@ const (
 	whiteoutPrefix = ".wh."
 	whiteoutMeta   = ".wh..wh." // aufs' own files; only the next one means anything
 	whiteoutOpaque = ".wh..wh..opq"
+
+	// whiteoutModel is no name of an archive: entries of the kind mean nothing.
+	whiteoutModel = whiteoutMeta + "sbx"
 )
 
 // entryKind is what an entry of a layer does.

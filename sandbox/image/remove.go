@@ -167,7 +167,7 @@ func (s Store) sweep(done *Pruned, emptyCache bool) error {
 			dead := s.path("tmp", "dead-"+rand.Text())
 			err := os.Rename(name, dead)
 			if err == nil {
-				err = removeTree(dead)
+				err = s.removeTree(dead)
 			}
 			errs = append(errs, err)
 			found()

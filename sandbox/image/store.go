@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox/image/local"
-	"github.com/sbx-dev/sbx/sandbox/layer"
 )
 
 // Store is a folder that holds images. The zero Store holds none.
@@ -22,6 +20,11 @@ type Store struct {
 
 	// Limits are for the layers that enter; the zero value means DefaultLimits.
 	Limits Limits
+
+	// Worker, when not nil, does in a process of its own what needs more ids
+	// than the caller's: layers then have their files' real owners. Nil means
+	// that all is the caller's, and owners are recorded.
+	Worker Worker
 }
 
 // DefaultStore is $XDG_DATA_HOME/sbx, or .local/share/sbx in HOME. It need not
@@ -152,20 +155,5 @@ func (s Store) begin() (*writing, error) {
 // end removes what the writing left and lets go of the store.
 func (w *writing) end() error {
 	defer w.lock.Close()
-	return removeTree(w.dir)
-}
-
-// unpack unpacks an archive into a folder of the store.
-func (s Store) unpack(root string, archive io.Reader, limits Limits) (Contents, error) {
-	return unpack(root, archive, limits)
-}
-
-// removeTree removes a folder of any modes and any depth.
-func removeTree(name string) error {
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return layer.RemoveTree(dir, filepath.Base(name))
+	return w.s.removeTree(w.dir)
 }

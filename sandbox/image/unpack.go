@@ -2,6 +2,7 @@ package image
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,9 @@ const (
 	OwnersReal     = "real"     // through the caller's subordinate ids (subuid(5))
 )
 
+// owners is Owners, also of a layer that was unpacked before there were two ways.
+func (c *Contents) owners() string { return cmp.Or(c.Owners, OwnersRecorded) }
+
 // Recorded is what the archive says of an entry and one user could not make.
 // The archive itself stays in the store, so nothing is lost when it is saved.
 type Recorded struct {
@@ -56,6 +60,8 @@ type unpacker struct {
 	contents Contents
 	entries  int
 	limits   Limits
+	real     bool // owners are set; else they are recorded
+	model    bool // there is a whiteoutModel
 
 	parent     *os.File // the folder of the last entry, kept open
 	parentName string
@@ -71,26 +77,34 @@ type folder struct {
 }
 
 // unpack writes the archive (uncompressed) into dir, an empty folder. Its files
-// may have Limits.Bytes in all: a sparse file has more than the archive.
-func unpack(dir string, archive io.Reader, limits Limits) (Contents, error) {
+// may have Limits.Bytes in all: a sparse file has more than the archive. Owners
+// is OwnersRecorded, or OwnersReal where the caller may give files away.
+func unpack(dir string, archive io.Reader, limits Limits, owners string) (Contents, error) {
 	root, err := os.Open(dir)
 	if err != nil {
 		return Contents{}, err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, limits: limits, dirs: map[string]folder{}, contents: Contents{Version: 1, Owners: OwnersRecorded}}
+	u := &unpacker{root: root, limits: limits, dirs: map[string]folder{}, contents: Contents{Version: 1, Owners: owners}, real: owners == OwnersReal}
 	defer u.leave()
 	if u.rootPath, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(int(root.Fd()))); err != nil {
 		return Contents{}, err
 	}
 	r := tar.NewReader(archive)
+	// A filter may keep device nodes from being made: then every whiteout is a
+	// link to this one, which whoever called has left here.
+	var st unix.Stat_t
+	if unix.Fstatat(int(root.Fd()), whiteoutModel, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		u.model = true
+	}
 	for {
 		header, err := r.Next()
 		if errors.Is(err, tar.ErrInsecurePath) {
 			err = nil // parseEntry decides
 		}
 		if err == io.EOF {
-			return u.contents, u.finish()
+			err = u.finish()
+			return u.contents, err
 		}
 		if err != nil {
 			return Contents{}, err
@@ -136,7 +150,11 @@ func (u *unpacker) do(e entry, data io.Reader) error {
 	}
 	if e.base == "." {
 		u.setFolder(u.canonical(dir), e)
-		u.recordIfOther(e)
+		given, err := u.give(int(dir.Fd()), ".", e.header)
+		if err != nil {
+			return err
+		}
+		u.recordIfOther(e, given)
 		return setXattrs(dir, e.header)
 	}
 	return u.create(dir, e, data)
@@ -260,6 +278,11 @@ func (u *unpacker) canonical(dir *os.File) string {
 // finish gives the folders their modes and times, the deepest first.
 func (u *unpacker) finish() error {
 	u.leave()
+	if u.model {
+		if err := unix.Unlinkat(int(u.root.Fd()), whiteoutModel, 0); err != nil {
+			return os.NewSyscallError("unlinkat", err)
+		}
+	}
 	names := slices.Collect(maps.Keys(u.dirs))
 	slices.SortFunc(names, func(a, b string) int { return depth(b) - depth(a) })
 	for _, name := range names {
@@ -320,9 +343,25 @@ func (u *unpacker) record(e entry) {
 	u.contents.Recorded = append(u.contents.Recorded, r)
 }
 
-func (u *unpacker) recordIfOther(e entry) {
+// give makes a new file that of its owner in the archive, if that is a user
+// here; it follows no link.
+func (u *unpacker) give(at int, base string, h *tar.Header) (bool, error) {
+	const most = 1<<32 - 2 // uid_t less the one that means no change
+	if !u.real || h.Uid < 0 || h.Uid > most || h.Gid < 0 || h.Gid > most {
+		return false, nil
+	}
+	err := unix.Fchownat(at, base, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.EINVAL { // user_namespaces(7): it is not mapped
+		return false, nil
+	}
+	return err == nil, os.NewSyscallError("fchownat", err)
+}
+
+// recordIfOther notes an entry that is not as the archive has it; given says
+// that it has its owner.
+func (u *unpacker) recordIfOther(e entry, given bool) {
 	h := e.header
-	other := h.Uid != 0 || h.Gid != 0 || h.Mode&0o6000 != 0
+	other := !given && (h.Uid != 0 || h.Gid != 0) || h.Mode&0o6000 != 0
 	for name := range xattrs(h) {
 		other = other || !keptXattr(name)
 	}

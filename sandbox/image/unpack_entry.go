@@ -66,7 +66,11 @@ func (u *unpacker) create(dir *os.File, e entry, data io.Reader) error {
 	if h.Typeflag == tar.TypeLink {
 		return nil // its inode has what its first name gave it
 	}
-	u.recordIfOther(e)
+	given, err := u.give(at, e.base, h)
+	if err != nil {
+		return err
+	}
+	u.recordIfOther(e, given)
 	if file != nil {
 		if err := setXattrs(file, h); err != nil {
 			return err
@@ -128,9 +132,14 @@ func (u *unpacker) link(target string, at int, base string) error {
 // folder becomes opaque: a whiteout is about the layers below only.
 func (u *unpacker) whiteOut(dir *os.File, base string) error {
 	u.contents.Whiteouts++
-	err := unix.Mknodat(int(dir.Fd()), base, unix.S_IFCHR, 0)
-	if err != unix.EEXIST {
-		return os.NewSyscallError("mknodat", err)
+	var err error
+	if u.model {
+		err = os.NewSyscallError("linkat", unix.Linkat(int(u.root.Fd()), whiteoutModel, int(dir.Fd()), base, 0))
+	} else {
+		err = os.NewSyscallError("mknodat", unix.Mknodat(int(dir.Fd()), base, unix.S_IFCHR, 0))
+	}
+	if !errors.Is(err, unix.EEXIST) {
+		return err
 	}
 	child, err := openChild(int(dir.Fd()), base, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {

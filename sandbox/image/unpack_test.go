@@ -33,7 +33,7 @@ func unpackInto(t *testing.T, data []byte) (root string, c Contents, err error) 
 		t.Fatal(err)
 	}
 	before := tree(t, top, root)
-	c, err = unpack(root, bytes.NewReader(data), Limits{Bytes: Limits{}.withDefaults().ofLayer(int64(len(data)))}.withDefaults())
+	c, err = unpack(root, bytes.NewReader(data), Limits{Bytes: Limits{}.withDefaults().ofLayer(int64(len(data)))}.withDefaults(), OwnersRecorded)
 	if after := tree(t, top, root); !slices.Equal(before, after) {
 		t.Errorf("outside of the layer:\nbefore %q\nafter  %q", before, after)
 	}
@@ -313,10 +313,10 @@ func TestBombs(t *testing.T) {
 			files[i] = file{name: fmt.Sprint(i)}
 		}
 		data := archive(t, files...)
-		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Entries: 100}.withDefaults()); err == nil {
+		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Entries: 100}.withDefaults(), OwnersRecorded); err == nil {
 			t.Error("101 entries where 100 are allowed")
 		}
-		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Entries: 101}.withDefaults()); err != nil {
+		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Entries: 101}.withDefaults(), OwnersRecorded); err != nil {
 			t.Error(err)
 		}
 	})
@@ -349,7 +349,7 @@ func FuzzUnpack(f *testing.F) {
 		if err := os.Mkdir(root, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = unpack(root, limit(bytes.NewReader(data), 1<<20, "input"), Limits{Entries: 100}.withDefaults())
+		_, _ = unpack(root, limit(bytes.NewReader(data), 1<<20, "input"), Limits{Entries: 100}.withDefaults(), OwnersRecorded)
 		if err := removeTree(root); err != nil {
 			t.Error(err)
 		}

@@ -39,18 +39,17 @@ type upperArchive struct {
 	above    map[string]bool // folders above what is left out
 	links    map[[2]uint64]string
 	pending  []*tar.Header // folders whose entry waits for a reason
-	entries  int
 }
 
-// archiveUppers writes upper folders as the archive of a layer, sorted, and
-// says whether there was anything to write. Nothing in the folders is believed:
-// no link is followed, and only regular files are opened.
+// archiveUppers writes upper folders as the archive of a layer, sorted. Nothing
+// in the folders is believed: no link is followed, and only regular files are
+// opened.
 //
 // The names that overlayfs gives to removals become those of the archive
 // (image-spec, layer.md): a character device 0:0 is a whiteout, a folder with
 // user.overlay.opaque is opaque. What the caller owns belongs to root in the
 // archive, unless it was copied up from a file whose owner is recorded.
-func archiveUppers(to io.Writer, uppers []Upper, under []Layer) (empty bool, err error) {
+func archiveUppers(to io.Writer, uppers []Upper, under []Unpacked) error {
 	a := &upperArchive{out: tar.NewWriter(to), below: newBelow(under), links: map[[2]uint64]string{}, leaveOut: map[string]bool{}, above: map[string]bool{}}
 	defer a.below.close()
 	if at, ok := sourceDate(); ok {
@@ -60,7 +59,7 @@ func archiveUppers(to io.Writer, uppers []Upper, under []Layer) (empty bool, err
 		for _, name := range u.LeaveOut {
 			name, err := cleanName(name)
 			if err != nil {
-				return false, err
+				return err
 			}
 			a.leaveOut[name] = true
 			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
@@ -72,10 +71,10 @@ func archiveUppers(to io.Writer, uppers []Upper, under []Layer) (empty bool, err
 	slices.SortFunc(uppers, func(x, y Upper) int { return strings.Compare(path.Join("/", x.At), path.Join("/", y.At)) })
 	for _, u := range uppers {
 		if err := a.upper(u); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return a.entries == 0, a.out.Close()
+	return a.out.Close()
 }
 
 func (a *upperArchive) upper(u Upper) error {
@@ -265,7 +264,6 @@ func (a *upperArchive) header(st *unix.Stat_t, full string, copiedUp bool) (*tar
 // flush writes the folders that waited.
 func (a *upperArchive) flush() error {
 	for _, h := range a.pending {
-		a.entries++
 		if err := a.out.WriteHeader(h); err != nil {
 			return err
 		}
@@ -281,7 +279,6 @@ func (a *upperArchive) write(h *tar.Header, data io.Reader) error {
 	if h.ModTime.IsZero() {
 		h.ModTime, h.Format = time.Unix(0, 0), tar.FormatPAX
 	}
-	a.entries++
 	if err := a.out.WriteHeader(h); err != nil || data == nil {
 		return err
 	}
