@@ -141,6 +141,7 @@ func TestReusedNumber(t *testing.T) {
 		_ = victim.Process.Kill()
 		_ = victim.Wait()
 	}()
+	time.Sleep(20 * time.Millisecond) // a process is told by its start in ticks of 10 ms
 	id, errs, code := b.sbx("run", "-d", "--name", "web", "sleep", "1000")
 	if code != 0 {
 		t.Fatal(errs)
