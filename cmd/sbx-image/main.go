@@ -1,9 +1,10 @@
-// Sbx-image keeps images: sbx executes it for the verbs image, save and load. It
+// Sbx-image keeps images: sbx executes it for the verbs image, save, load and
+// commit. It
 // is a program of its own because what speaks to registries would cost every
 // start of sbx.
 //
 //	sbx-image image ls|pull|push|load|save|import|tag|rm|inspect|history|prune
-//	sbx-image load|save
+//	sbx-image load|save|commit
 //
 // Exit status: 0 done, 1 it could not be done, 125 wrong usage.
 package main
@@ -38,8 +39,9 @@ type commands struct {
 		History historyCommand `cmd:"" help:"Show the steps that made an image."`
 		Prune   pruneCommand   `cmd:"" help:"Remove images without a name, and what no image needs."`
 	} `cmd:"" help:"The local store of images."`
-	Load loadCommand `cmd:"" help:"Add the images of an archive."`
-	Save saveCommand `cmd:"" help:"Write images as one archive."`
+	Load   loadCommand   `cmd:"" help:"Add the images of an archive."`
+	Save   saveCommand   `cmd:"" help:"Write images as one archive."`
+	Commit commitCommand `cmd:"" help:"Make an image of a layer that sbx run --keep has kept."`
 }
 
 // usageError is a command line that the user can mend.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sbx-dev/sbx/internal/built"
 	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
 
@@ -28,6 +29,25 @@ func TestScript(t *testing.T) {
 			e.Setenv("SOURCE_DATE_EPOCH", "0")
 			e.Setenv("XDG_DATA_HOME", e.WorkDir+"/data")
 			return nil
+		},
+	})
+}
+
+// TestBuilt runs testdata/built/*.txtar, which need bin/sbx as well.
+func TestBuilt(t *testing.T) {
+	sbx := built.Sbx(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/built",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			for name, value := range map[string]string{
+				"NO_COLOR": "1", "SOURCE_DATE_EPOCH": "0", "SBX": sbx, "HOME": e.WorkDir + "/home",
+				"XDG_DATA_HOME": e.WorkDir + "/data", "XDG_STATE_HOME": e.WorkDir + "/state", "XDG_CONFIG_HOME": e.WorkDir + "/config",
+			} {
+				e.Setenv(name, value)
+			}
+			return os.Mkdir(e.WorkDir+"/home", 0o755)
 		},
 	})
 }

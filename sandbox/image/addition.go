@@ -140,7 +140,7 @@ func (a *Addition) Finish(config *v1.ConfigFile, layers []Layer, names []string)
 		c.OS = platform.OS
 	}
 	if c.Created.IsZero() {
-		c.Created = v1.Time{Time: created()}
+		c.Created = v1.Time{Time: Now()}
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {
@@ -225,6 +225,11 @@ func (w *writing) place(dir string, contents Contents, d v1.Descriptor, diffID v
 	}
 	if err := os.WriteFile(filepath.Join(dir, unpackedFrom(d.Digest)), nil, 0o600); err != nil {
 		return err
+	}
+	if contents.Owners == OwnersReal {
+		if err := os.WriteFile(filepath.Join(dir, "owners"), nil, 0o600); err != nil {
+			return err
+		}
 	}
 	err = os.Rename(dir, w.s.layerPath(diffID))
 	if !errors.Is(err, os.ErrExist) {

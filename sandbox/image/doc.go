@@ -14,6 +14,7 @@
 //	                  archive (its diff id); whiteouts as overlayfs reads them
 //	layers/ID/layer.json  what it holds, and what one user could not make: other
 //	                  owners, device nodes, file capabilities
+//	layers/ID/owners  is there, empty, where the files have their real owners
 //	cache/KEY.json    the layer that an instruction of a build made
 //	tmp/              what is being written
 //	lock index.lock   flock(2): who writes below holds the first one shared, who

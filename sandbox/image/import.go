@@ -82,7 +82,7 @@ func importManifest(name string, limits Limits, config v1.Config, source string)
 		return nil, nil, err
 	}
 	platform := Platform()
-	now := v1.Time{Time: created()}
+	now := v1.Time{Time: Now()}
 	raw, err = json.Marshal(v1.ConfigFile{
 		Architecture: platform.Architecture, OS: platform.OS, Created: now, Config: config,
 		RootFS:  v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{hexSum(digest)}},
@@ -99,9 +99,10 @@ func importManifest(name string, limits Limits, config v1.Config, source string)
 	return manifest, raw, err
 }
 
-// created is now, or what SOURCE_DATE_EPOCH says, so that the same input can
-// make the same digest (reproducible-builds.org).
-func created() time.Time {
+// Now is the time that is written into images: now, or what SOURCE_DATE_EPOCH
+// says, so that the same input can make the same digest
+// (reproducible-builds.org).
+func Now() time.Time {
 	if at, ok := sourceDate(); ok {
 		return at
 	}
