@@ -15,8 +15,6 @@ func dockerHabit(word string) (string, bool) {
 		return "sbx exec NAME cat FILE >FILE copies out of one that runs, sbx run --out PATH when CMD has ended, sbx apply NAME from a kept layer", true
 	case "diff":
 		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
-	case "commit":
-		return "sbx run --keep NAME keeps what CMD writes for the next run; making an image of it comes in a later version", true
 	case "start", "create", "restart":
 		return "sbx run -d --name NAME -- CMD makes a sandbox and starts it; one that has ended is not started again", true
 	case "attach":
