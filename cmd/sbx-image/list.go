@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path"
@@ -31,10 +32,11 @@ type row struct {
 
 // Run lists the images.
 func (l *listCommand) Run(c *call) error {
-	images, err := c.store.List()
-	if err != nil {
-		return err
-	}
+	images, damaged := c.store.List()
+	return errors.Join(l.print(images), damaged)
+}
+
+func (l *listCommand) print(images []*image.Image) error {
 	rows, err := l.rows(images)
 	if err != nil {
 		return err

@@ -109,6 +109,7 @@ func fail(err error) int {
 	fmt.Fprintln(os.Stderr, "sbx: image:", printableLines(err.Error()))
 	var usage *usageError
 	var platform *image.PlatformError
+	var damaged *image.DamagedError
 	switch {
 	case errors.As(err, &usage):
 		if usage.hint != "" {
@@ -117,6 +118,8 @@ func fail(err error) int {
 		return 125
 	case errors.As(err, &platform):
 		fmt.Fprintln(os.Stderr, "hint: sbx image pull --platform OS/ARCH fetches an image of another machine, to look at it or to save it")
+	case errors.As(err, &damaged):
+		fmt.Fprintln(os.Stderr, "hint: sbx image rm", damaged.Name, "removes it; pulled or loaded again it is whole")
 	case errors.Is(err, image.ErrNotFound):
 		fmt.Fprintln(os.Stderr, "hint: sbx image ls lists the images, sbx image pull NAME fetches one")
 	case errors.Is(err, image.ErrBusy):

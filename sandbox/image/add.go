@@ -24,6 +24,9 @@ type source struct {
 	// pause waits after a layer did not come, and says whether it is asked for
 	// again; nil never does. Tries count from 1.
 	pause func(try int) bool
+	// resume opens a layer again from an offset on; nil, or a nil reader, where
+	// that cannot be done.
+	resume func(d v1.Descriptor, from int64) (io.ReadCloser, error)
 }
 
 // Progress is told how far a layer is. It may be called by several goroutines.
@@ -144,14 +147,8 @@ func (w *writing) addLayer(src source, d v1.Descriptor, diffID v1.Hash, limits L
 		return nil
 	}
 	if st, err := os.Stat(blob); err != nil || st.Size() != d.Size {
-		for try := 1; ; try++ {
-			err := w.fetch(src, d, progress)
-			if err == nil {
-				break
-			}
-			if src.pause == nil || !src.pause(try) {
-				return err
-			}
+		if err := w.fetch(src, d, progress); err != nil {
+			return err
 		}
 	}
 	// Though another blob may have brought the layer in: only this shows that
@@ -162,31 +159,6 @@ func (w *writing) addLayer(src source, d v1.Descriptor, diffID v1.Hash, limits L
 	}
 	progress(d.Digest, Done, d.Size, d.Size)
 	return nil
-}
-
-// fetch writes a layer's blob.
-func (w *writing) fetch(src source, d v1.Descriptor, progress Progress) error {
-	in, err := src.layer(d)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	file, err := os.CreateTemp(w.dir, "blob-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	digest := sha256.New()
-	counted := &counter{tell: func(n int64) { progress(d.Digest, Fetching, n, d.Size) }}
-	n, err := io.Copy(io.MultiWriter(file, digest, counted), io.LimitReader(in, d.Size+1))
-	if err != nil {
-		return err
-	}
-	if got := hexSum(digest); n != d.Size || got != d.Digest {
-		return fmt.Errorf("what came is not what the manifest says: %d bytes with digest %s, wanted %d with %s", n, got, d.Size, d.Digest)
-	}
-	return os.Rename(file.Name(), w.s.blobPath(d.Digest))
 }
 
 // unpackBlob unpacks a blob of the store, and compares what it unpacked with
@@ -222,18 +194,6 @@ func (w *writing) unpackBlob(blob string, d v1.Descriptor, diffID v1.Hash, limit
 // unpackedFrom is the name of the empty file beside an unpacked layer that says
 // that a blob was seen to hold just this layer.
 func unpackedFrom(blob v1.Hash) string { return "from-" + blob.Hex }
-
-// counter tells how much went through it.
-type counter struct {
-	n    int64
-	tell func(int64)
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	c.tell(c.n)
-	return len(p), nil
-}
 
 func sum(data []byte) v1.Hash {
 	digest := sha256.Sum256(data)

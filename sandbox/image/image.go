@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,19 +39,32 @@ type Layer struct {
 	CreatedBy string // from the config's history; empty when that says nothing
 }
 
-// List gives the images of the store, the newest first.
+// List gives the images of the store, the newest first. What is damaged is left
+// out, and is in the error: a *DamagedError for each, joined.
 func (s Store) List() ([]*Image, error) {
 	index, err := s.readIndex()
 	if err != nil {
 		return nil, err
 	}
+	return s.images(index, func(v1.Descriptor) bool { return true })
+}
+
+// images reads the images of some descriptors of the index.
+func (s Store) images(index *v1.IndexManifest, wanted func(v1.Descriptor) bool) ([]*Image, error) {
 	var out []*Image
+	var errs []error
+	damaged := map[v1.Hash]bool{}
 	for _, d := range index.Manifests {
+		if !wanted(d) || damaged[d.Digest] {
+			continue
+		}
 		at := slices.IndexFunc(out, func(i *Image) bool { return i.Digest == d.Digest })
 		if at < 0 {
 			image, err := s.image(d)
 			if err != nil {
-				return nil, err
+				damaged[d.Digest] = true
+				errs = append(errs, err)
+				continue
 			}
 			out = append(out, image)
 			at = len(out) - 1
@@ -65,8 +79,18 @@ func (s Store) List() ([]*Image, error) {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *Image) int { return b.Created.Compare(a.Created) })
-	return out, nil
+	return out, errors.Join(errs...)
 }
+
+// DamagedError is an image of which a part is missing or is not what its digest
+// says. Removing it mends the store.
+type DamagedError struct {
+	Name   string // a familiar reference, or its digest
+	Reason error
+}
+
+func (e *DamagedError) Error() string { return "image " + e.Name + " is damaged: " + e.Reason.Error() }
+func (e *DamagedError) Unwrap() error { return e.Reason }
 
 // Find gives the image that a word means: a reference, a digest, or the
 // beginning of an id. The error is ErrNotFound where there is none.
@@ -79,22 +103,25 @@ func (s Store) Find(word string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := s.List()
+	images, err := s.images(index, func(o v1.Descriptor) bool { return o.Digest == d.Digest })
 	if err != nil {
 		return nil, err
 	}
-	for _, image := range images {
-		if image.Digest == d.Digest {
-			return image, nil
-		}
-	}
-	return nil, fmt.Errorf("%s: %w", word, ErrNotFound)
+	return images[0], nil
 }
 
 func (s Store) image(d v1.Descriptor) (*Image, error) {
+	image, err := s.read(d)
+	if err != nil {
+		return nil, &DamagedError{Name: cmp.Or(Familiar(d.Annotations[refName]), d.Digest.String()), Reason: err}
+	}
+	return image, nil
+}
+
+func (s Store) read(d v1.Descriptor) (*Image, error) {
 	m, err := s.manifest(d.Digest)
 	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", cmp.Or(d.Annotations[refName], d.Digest.String()), err)
+		return nil, err
 	}
 	data, err := s.readBlob(m.Config.Digest)
 	if err != nil {
@@ -105,6 +132,9 @@ func (s Store) image(d v1.Descriptor) (*Image, error) {
 		return nil, err
 	}
 	image := &Image{s: s, Digest: d.Digest, ID: m.Config.Digest, Created: config.Created.Time, Manifest: m, Config: config}
+	if len(m.Layers) != len(config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("%d diff ids for %d layers", len(config.RootFS.DiffIDs), len(m.Layers))
+	}
 	for _, id := range config.RootFS.DiffIDs {
 		contents, err := s.contents(id)
 		if err != nil {

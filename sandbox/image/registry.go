@@ -65,14 +65,10 @@ func loopback(registry string) bool {
 }
 
 func (r Registry) options(ctx context.Context) []remote.Option {
-	keychain := r.Keychain
-	if keychain == nil {
-		keychain = authn.DefaultKeychain
-	}
 	return []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithPlatform(r.platform()),
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain()), remote.WithPlatform(r.platform()),
 		remote.WithUserAgent("sbx"), remote.WithJobs(layersAtOnce),
-		remote.WithTransport(transportTLS{plain: r.PlainHTTP, next: remote.DefaultTransport}),
+		remote.WithTransport(r.transport()),
 	}
 }
 
@@ -120,6 +116,7 @@ func (s Store) Pull(ctx context.Context, text string, registry Registry, progres
 	if err != nil {
 		return nil, registryError(text, err)
 	}
+	src.resume = registry.resume(ctx, ref.Context())
 	w, err := s.begin()
 	if err != nil {
 		return nil, err

@@ -2,13 +2,16 @@ package image
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,6 +86,81 @@ func TestPushPull(t *testing.T) {
 	}
 	if _, err := to.Pull(t.Context(), "registry.example/x", plain, nil); err == nil || !strings.Contains(err.Error(), "localhost") {
 		t.Error("plain HTTP to another machine:", err)
+	}
+}
+
+// TestResume holds that a layer whose connection breaks off is fetched from
+// there on, that a registry which knows no ranges is asked for all of it, and
+// that one which sends another part is not believed.
+func TestResume(t *testing.T) {
+	for _, kind := range []string{"ranges", "none", "another part"} {
+		t.Run(kind, func(t *testing.T) {
+			var layer string
+			var sent, parts atomic.Int64
+			host := localRegistry(t, func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, layer) || layer == "" {
+						next.ServeHTTP(w, r)
+						return
+					}
+					answer := httptest.NewRecorder()
+					plain := r.Clone(r.Context())
+					plain.Header.Del("Range")
+					next.ServeHTTP(answer, plain)
+					data := answer.Body.Bytes()
+					from := 0
+					if text, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok && kind != "none" {
+						var err error
+						if from, err = strconv.Atoi(strings.TrimSuffix(text, "-")); err != nil {
+							t.Error(err)
+						}
+						w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
+						w.Header().Set("Content-Length", strconv.Itoa(len(data)-from))
+						w.WriteHeader(http.StatusPartialContent)
+						parts.Add(1)
+						if kind == "another part" {
+							copy(data[from:], "something else")
+						}
+					}
+					rest := data[from:]
+					if sent.Load() == 0 {
+						w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+						rest = rest[:len(rest)/2] // net/http cuts the connection
+					}
+					n, _ := w.Write(rest)
+					sent.Add(int64(n))
+				})
+			})
+			from := testStore(t)
+			random := make([]byte, 1<<20)
+			if _, err := rand.Read(random); err != nil {
+				t.Fatal(err)
+			}
+			name := host + "/class/demo:1"
+			load(t, from, dockerArchive(t, name, emptyConfig, archive(t, file{name: "etc/os", body: string(random)})))
+			plain := Registry{PlainHTTP: true}
+			if _, err := from.Push(t.Context(), name, plain, nil); err != nil {
+				t.Fatal(err)
+			}
+			image, err := from.Find(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := image.Manifest.Layers[0].Size
+			layer = image.Manifest.Layers[0].Digest.String()
+			to := testStore(t)
+			if _, err := to.Pull(t.Context(), name, plain, nil); err != nil {
+				t.Fatal(err)
+			}
+			whole(t, to)
+			want := map[string]int64{"ranges": size, "another part": 2 * size}[kind]
+			if kind == "none" {
+				want = sent.Load() // the answer to a request for a part is the whole, of which some is sent in vain
+			}
+			if sent.Load() != want || parts.Load() != map[string]int64{"ranges": 1, "another part": 1}[kind] {
+				t.Errorf("%d bytes were sent, wanted %d; %d parts", sent.Load(), want, parts.Load())
+			}
+		})
 	}
 }
 

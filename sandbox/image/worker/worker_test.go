@@ -417,7 +417,16 @@ func TestKilled(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(40+n*37) * time.Millisecond)
+		if err := testenv.Settle(func() error { // it begins to write
+			entries, err := os.ReadDir(filepath.Join(s.Dir(), "tmp"))
+			if err == nil && len(entries) == 0 {
+				err = errors.New("nothing is being added")
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(n*17) * time.Millisecond)
 		if err := c.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
