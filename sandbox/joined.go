@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 // gone with it too.
 type Process struct {
 	pid, pidfd, proc int
+	uidMap, gidMap   []IDMap // read when asked for
 }
 
 // OpenProcess opens the process that has this id and began at this time, in the
@@ -53,6 +55,60 @@ func OpenProcess(pid int, start uint64) (*Process, error) {
 
 // Pid is the process's id.
 func (p *Process) Pid() int { return p.pid }
+
+// Root opens the root of the process, with its mount namespace around it: what is
+// resolved beneath it is what the process sees. The error is ErrSharedRoot where
+// the process is in the caller's own mount namespace.
+func (p *Process) Root() (*os.File, error) {
+	var own, its unix.Stat_t
+	err := unix.Stat("/proc/self/ns/mnt", &own)
+	if err == nil {
+		err = unix.Fstatat(p.proc, "ns/mnt", &its, 0)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fstatat", err)
+	}
+	if own.Dev == its.Dev && own.Ino == its.Ino {
+		return nil, ErrSharedRoot
+	}
+	return p.open("root", unix.O_PATH|unix.O_DIRECTORY)
+}
+
+// ErrSharedRoot is the error for a process that has no mounts of its own.
+var ErrSharedRoot = errors.New("it shares the mounts of the host")
+
+// File opens what the process has open as descriptor fd, with O_PATH.
+func (p *Process) File(fd int) (*os.File, error) {
+	return p.open("fd/"+strconv.Itoa(fd), unix.O_PATH)
+}
+
+func (p *Process) open(name string, flags int) (*os.File, error) {
+	fd, err := unix.Openat(p.proc, name, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "openat", Path: "/proc/" + strconv.Itoa(p.pid) + "/" + name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// IDs are the ids that a uid and a gid of the host have in the process' user
+// namespace; 65534 where they have none.
+func (p *Process) IDs(uid, gid uint32) (int, int) {
+	if p.uidMap == nil {
+		p.uidMap, _ = p.readMap("uid_map") // of a process that is gone none has an id
+		p.gidMap, _ = p.readMap("gid_map")
+	}
+	return inside(p.uidMap, uid), inside(p.gidMap, gid)
+}
+
+// inside is what an id of the host is called inside.
+func inside(m []IDMap, id uint32) int {
+	for _, line := range m {
+		if n := int(id) - line.Outside; n >= 0 && n < line.Count {
+			return line.Inside + n
+		}
+	}
+	return 65534
+}
 
 // Ended says whether the process is no more, or a zombie.
 func (p *Process) Ended() bool {
@@ -117,20 +173,26 @@ func (p *Process) join(j Join) (Join, error) {
 	}
 	if slices.Contains(j.Namespaces, "user") {
 		for name, to := range map[string]*[]IDMap{"uid_map": &j.UIDMap, "gid_map": &j.GIDMap} {
-			fd, err := unix.Openat(p.proc, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-			if err != nil {
+			var err error
+			if *to, err = p.readMap(name); err != nil {
 				return j, &Error{Step: "join", Call: "openat(proc, \"" + name + "\")", Errno: errno(err)}
-			}
-			f := os.NewFile(uintptr(fd), name)
-			text := make([]byte, 64<<10)
-			n, err := f.Read(text)
-			f.Close()
-			if err == nil || n == 0 {
-				*to = parseMap(string(text[:n]))
 			}
 		}
 	}
 	return j, nil
+}
+
+// readMap reads uid_map or gid_map.
+func (p *Process) readMap(name string) ([]IDMap, error) {
+	fd, err := unix.Openat(p.proc, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	text := make([]byte, 64<<10)
+	n, _ := f.Read(text)
+	return parseMap(string(text[:n])), nil
 }
 
 // parseMap reads uid_map or gid_map (user_namespaces(7)).

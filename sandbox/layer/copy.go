@@ -23,17 +23,23 @@ var errChanged = errors.New("it changed on the host meanwhile")
 // putFile makes a regular file with the content, mode and times of an open one.
 // Under its name there is the old file or the new one, never a part.
 func (s *spot) putFile(src int, st *unix.Stat_t) error {
-	tmp, err := s.journal.name(s.top, s.rel)
+	return s.putContent(st, func(dst int) error {
+		err := copyContent(src, dst, st.Size)
+		if err == nil {
+			copyAttributes(procName(src), procName(dst))
+		}
+		return err
+	})
+}
+
+// putContent makes a regular file of what fill writes, with a mode and times.
+func (s *spot) putContent(st *unix.Stat_t, fill func(dst int) error) error {
+	dst, tmp, err := s.temporary()
 	if err != nil {
 		return err
 	}
-	dst, err := unix.Openat(s.parent, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	err = copyContent(src, dst, st.Size)
+	err = fill(dst)
 	if err == nil {
-		copyAttributes(procName(src), procName(dst))
 		err = unix.Fchmod(dst, st.Mode&modeBits)
 	}
 	if err == nil {
@@ -44,10 +50,33 @@ func (s *spot) putFile(src int, st *unix.Stat_t) error {
 		// first; where nothing is replaced nothing is lost.
 		err = unix.Fdatasync(dst)
 	}
+	if tmp == "" && err == nil {
+		tmp, err = s.journal.name(s.top, s.rel)
+		if err == nil {
+			err = unix.Linkat(unix.AT_FDCWD, procName(dst), s.parent, tmp, unix.AT_SYMLINK_FOLLOW)
+		}
+	}
 	if cerr := unix.Close(dst); err == nil && cerr != nil && cerr != unix.EINTR {
 		err = cerr // where NFS says that its disk or the quota is full
 	}
 	return s.settle(tmp, err)
+}
+
+// temporary opens a new file. Where no journal notes its name down it has none
+// yet, if the file system can (O_TMPFILE), so that whatever ends this process
+// leaves nothing.
+func (s *spot) temporary() (fd int, name string, err error) {
+	if s.journal == nil {
+		fd, err := unix.Openat(s.parent, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+		if err != unix.EOPNOTSUPP && err != unix.EISDIR && err != unix.EINVAL {
+			return fd, "", err
+		}
+	}
+	if name, err = s.journal.name(s.top, s.rel); err != nil {
+		return -1, "", err
+	}
+	fd, err = unix.Openat(s.parent, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	return fd, name, err
 }
 
 func (s *spot) putLink(target string, st *unix.Stat_t) error {
@@ -124,7 +153,7 @@ func (s *spot) settle(tmp string, err error) error {
 			err = errChanged
 		}
 	}
-	if err != nil {
+	if err != nil && tmp != "" {
 		_ = unix.Unlinkat(s.parent, tmp, 0)
 	}
 	return err

@@ -14,7 +14,8 @@ import (
 
 // journal notes down each temporary name on the host before it is used, so that
 // what an interrupted change leaves there can be found. It is locked while its
-// process lives.
+// process lives. A nil journal notes nothing down: it is for what lies in a
+// sandbox and is gone with it.
 type journal struct{ file *os.File }
 
 // temporary is one line of a journal: Name in Rel beneath Top.
@@ -51,6 +52,9 @@ func (j *journal) name(top, rel string) (string, error) {
 		return "", err
 	}
 	t := temporary{top, rel, ".sbx-" + random}
+	if j == nil {
+		return t.Name, nil
+	}
 	line, err := json.Marshal(&t)
 	if err != nil {
 		return "", err
@@ -62,6 +66,9 @@ func (j *journal) name(top, rel string) (string, error) {
 // close ends a journal whose temporary names are gone. One that holds some that
 // could not be removed is left for Sweep.
 func (j *journal) close(keep bool) {
+	if j == nil {
+		return
+	}
 	if !keep {
 		_ = os.Remove(j.file.Name())
 	}

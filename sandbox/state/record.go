@@ -37,8 +37,10 @@ type Record struct {
 	Dir     string       `json:"dir,omitempty"`
 	HostDir string       `json:"host_dir,omitempty"`
 	Skipped []string     `json:"skipped,omitempty"` // steps that are off
-	Created time.Time    `json:"created"`
-	Ended   time.Time    `json:"ended,omitzero"`
+	// Folders are those of the host in which CMD may have made links.
+	Folders []string  `json:"folders,omitempty"`
+	Created time.Time `json:"created"`
+	Ended   time.Time `json:"ended,omitzero"`
 	// Monitor is the process that waits for the sandbox, Init the sandbox's first
 	// one, CMD itself the third; of the zero Process nothing is known yet.
 	Monitor Process `json:"monitor,omitzero"`

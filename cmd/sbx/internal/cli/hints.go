@@ -11,8 +11,6 @@ func dockerHabit(word string) (string, bool) {
 		return "sbx image " + word, true
 	case "build":
 		return "building comes in a later version; sbx image import makes an image of a folder", true
-	case "cp":
-		return "sbx exec NAME cat FILE >FILE copies out of one that runs, sbx run --out PATH when CMD has ended, sbx apply NAME from a kept layer", true
 	case "diff":
 		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
 	case "start", "create", "restart":

@@ -154,6 +154,7 @@ func (l *life) started(cmd *sandbox.Cmd) {
 	err = l.box.Update(func(r *state.Record) {
 		r.Status, r.Detached = state.Running, l.log != nil
 		r.Spec, r.Env, r.Dir, r.HostDir, r.Skipped = cmd.Spec, cmd.Plan().Env, cmd.Plan().Dir(), dir, cmd.Plan().Skipped()
+		r.Folders = writableFolders(cmd.Plan(), dir)
 		r.Init, r.CMD = state.ProcessOf(cmd.InitPid()), state.ProcessOf(cmd.Pid())
 	})
 	if err != nil {

@@ -67,6 +67,7 @@ func verbs() []verb {
 		{name: "ps", help: "list the sandboxes that were started with -d or --name", model: psVerb},
 		{name: "exec", help: "run a command in a sandbox that runs", model: execVerb},
 		{name: "logs", help: "print what a sandbox has printed", model: logsVerb},
+		{name: "cp", help: "copy files out of a sandbox that runs, or into it", model: cpVerb},
 		{name: "stop", help: "ask sandboxes to end, and kill those that do not", model: stopVerb},
 		{name: "kill", help: "kill sandboxes, or send them a signal", model: killVerb},
 		{name: "wait", help: "wait for sandboxes to end, and print their exit codes", model: waitVerb},

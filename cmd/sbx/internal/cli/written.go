@@ -158,15 +158,7 @@ func (w *written) begin(cmd *sandbox.Cmd) error {
 		return err
 	}
 	w.dir = plan.Dir()
-	w.folders = []string{feat.Dir}
-	for _, s := range plan.Shown {
-		if s.Kind != sandbox.BindRW && s.Kind != sandbox.Overlay || s.Source == "" {
-			continue
-		}
-		if real, err := filepath.EvalSymlinks(s.Source); err == nil {
-			w.folders = append(w.folders, real)
-		}
-	}
+	w.folders = writableFolders(plan, feat.Dir)
 	cmd.Features = feat
 	if w.layer != nil {
 		err := w.layer.Begin(plan, feat.Dir, cmd.Spec.Args)
@@ -190,6 +182,22 @@ func (w *written) begin(cmd *sandbox.Cmd) error {
 		}
 	}
 	return nil
+}
+
+// writableFolders are the folders of the host in which CMD, of this run or an
+// earlier one, may have made links: the caller's, and those that are shown for
+// writing, also on a copy.
+func writableFolders(plan *sandbox.Plan, dir string) []string {
+	folders := []string{dir}
+	for _, s := range plan.Shown {
+		if s.Kind != sandbox.BindRW && s.Kind != sandbox.Overlay || s.Source == "" {
+			continue
+		}
+		if real, err := filepath.EvalSymlinks(s.Source); err == nil {
+			folders = append(folders, real)
+		}
+	}
+	return folders
 }
 
 // hold takes hold of CMD's root before CMD has run an instruction. Without its
