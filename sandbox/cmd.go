@@ -48,6 +48,10 @@ type Cmd struct {
 	// few milliseconds: for what is not worth while if it ends before.
 	Lasting func()
 
+	// HoldLayers makes Layers work: while the sandbox lives, the upper layers that
+	// lie in memory can be looked at.
+	HoldLayers bool
+
 	// Joined, when not nil, is the first process of a sandbox that runs already
 	// (InitPid), and CMD is started in that sandbox in place of a new one. Spec
 	// must be the one that it was made from, but for Args, Env, which adds to
@@ -206,6 +210,11 @@ func (c *Cmd) Pid() int { return c.cmdPid }
 // InitPid is the process id, on the host, of the sandbox's first process: PID
 // 1's, where the step pid is on.
 func (c *Cmd) InitPid() int { return c.pid }
+
+// Layers is a descriptor (O_PATH) of the folder that holds the upper layers which
+// lie in memory, with HoldLayers, from Start until Wait has returned; nil where
+// the plan has no such folder. Plan.Layers says what is in it.
+func (c *Cmd) Layers() *os.File { return c.layers }
 
 // Signal sends a signal to CMD. It is an error when CMD has ended.
 func (c *Cmd) Signal(sig unix.Signal) error {

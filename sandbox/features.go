@@ -56,6 +56,8 @@ type Features struct {
 	// OpenFiles is the caller's own limit of open files, which CMD gets back
 	// where Go's runtime has raised it; the zero value leaves it as it is.
 	OpenFiles Rlimit
+	// HoldLayers says that the launcher wants a descriptor of what lies in memory.
+	HoldLayers bool
 	// Observed says that the launcher looks at CMD before its first
 	// instruction.
 	Observed bool

@@ -126,6 +126,7 @@ func (c *Cmd) prepare() error {
 		return err
 	}
 	feat.Observed = c.Trace != nil
+	feat.HoldLayers = c.HoldLayers
 	if c.Joined != nil {
 		if c.Join, err = c.Joined.join(c.Join); err != nil {
 			return err

@@ -88,7 +88,7 @@ func (c *compiler) openReal(p string, file, link bool) slot {
 func (c *compiler) mountBase() {
 	c.call(sysMount, c.str("tmpfs"), c.str(c.base), c.str("tmpfs"),
 		flags(&mountFlags, unix.MS_NOSUID|unix.MS_NODEV), c.str("mode=0755,"+c.tmpfsSize(0)))
-	if c.spec.Changes {
+	if c.spec.Changes || c.feat.HoldLayers {
 		c.sendLayers()
 	}
 }

@@ -76,18 +76,22 @@ type Upper struct {
 
 // Uppers are the upper layers in Spec.Upper; none where they lie in memory.
 func (p *Plan) Uppers() []Upper {
+	return slices.DeleteFunc(p.Layers(), func(u Upper) bool { return !path.IsAbs(u.Dir) })
+}
+
+// Layers are all upper layers. Where they lie in memory, Dir is relative to
+// Cmd.Layers.
+func (p *Plan) Layers() []Upper {
 	var out []Upper
 	for _, u := range p.uppers {
-		if path.IsAbs(u.Name) {
-			up := Upper{Target: u.Target, Lower: u.Lower, Lowers: u.Lowers, Dir: u.Name}
-			if u.Target == "/" {
-				up.Made = p.Made()
-			}
-			if i := slices.IndexFunc(p.Shown, func(s Shown) bool { return s.Kind == Overlay && s.Target == u.Target }); i >= 0 {
-				up.Why = p.Shown[i].Why
-			}
-			out = append(out, up)
+		up := Upper{Target: u.Target, Lower: u.Lower, Lowers: u.Lowers, Dir: u.Name}
+		if u.Target == "/" {
+			up.Made = p.Made()
 		}
+		if i := slices.IndexFunc(p.Shown, func(s Shown) bool { return s.Kind == Overlay && s.Target == u.Target }); i >= 0 {
+			up.Why = p.Shown[i].Why
+		}
+		out = append(out, up)
 	}
 	return out
 }

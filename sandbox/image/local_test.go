@@ -92,7 +92,7 @@ func TestInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	done, err := s.Prune(true, false)
+	done, err := s.Prune(Pruning{Unnamed: true})
 	if err != nil || done.Layers != 1 {
 		t.Errorf("%d layers were removed, want that of idle: %v", done.Layers, err)
 	}
@@ -102,7 +102,7 @@ func TestInUse(t *testing.T) {
 	if err := used.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := s.Prune(true, false); err != nil || done.Layers != 1 {
+	if done, err := s.Prune(Pruning{Unnamed: true}); err != nil || done.Layers != 1 {
 		t.Errorf("%d layers were removed afterwards: %v", done.Layers, err)
 	}
 	if _, err := os.Stat(used.Layers[0]); !errors.Is(err, os.ErrNotExist) {
@@ -123,7 +123,7 @@ func TestFindWhilePruned(t *testing.T) {
 		defer close(ended)
 		for time.Now().Before(stop) {
 			_, _ = s.Remove("demo:1", true)
-			_, _ = s.Prune(true, false) // busy is as well
+			_, _ = s.Prune(Pruning{Unnamed: true}) // busy is as well
 			load(t, s, data)
 		}
 	}()

@@ -28,10 +28,14 @@ type Failure struct {
 // each time. Whatever happens, each name of the host has its old content or its
 // new one.
 //
+// Of a sandbox that runs nothing leaves the layer: what was copied is no change
+// any more when the layer is compared again. What CMD has put in the place of an
+// item since the layer was compared is not copied.
+//
 // An error is one that no single item has; the report is valid all the same.
 func (l *Layer) Apply(ch *Changes, want func(*Item) bool) (*Report, error) {
 	report := &Report{}
-	if l.lock == nil {
+	if l.lock == nil && !l.live {
 		return report, ErrBusy
 	}
 	errs := []error{l.store.recover()}
@@ -57,10 +61,15 @@ func (l *Layer) Apply(ch *Changes, want func(*Item) bool) (*Report, error) {
 		applied[i] = true
 		report.Applied = append(report.Applied, *it)
 	}
-	errs = append(errs, a.finish(), a.drop(ch, applied))
+	errs = append(errs, a.finish())
+	if !l.live {
+		errs = append(errs, a.drop(ch, applied))
+	}
 	report.Left = len(ch.Items) - len(report.Applied)
 	return report, errors.Join(errs...)
 }
+
+var errLayerChanged = errors.New("it changed in the layer meanwhile")
 
 type inode struct{ dev, ino uint64 }
 
@@ -94,7 +103,7 @@ func (a *applier) open() error {
 		upper, lower := -1, -1
 		var err error
 		if !a.layer.own(&u) {
-			if upper, err = openTop(u.Dir); err == nil {
+			if upper, err = a.layer.openUpper(&u); err == nil {
 				lower, err = openTop(u.Lower)
 			}
 		}
@@ -194,6 +203,9 @@ func (a *applier) put(it *Item, s *spot) error {
 		return s.putFolder()
 	case typeLink:
 		target, err := readlinkAt(dir, name)
+		if err == nil && target != it.Link {
+			err = errLayerChanged // and may lead elsewhere
+		}
 		if err != nil {
 			return err
 		}
@@ -219,7 +231,7 @@ func (a *applier) put(it *Item, s *spot) error {
 		return err
 	}
 	if kindOf(&st) != unix.S_IFREG || st.Ino != it.st.Ino {
-		return errors.New("it changed in the layer meanwhile")
+		return errLayerChanged
 	}
 	if err := s.putFile(src, &st); err != nil {
 		return err

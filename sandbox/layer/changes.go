@@ -88,7 +88,7 @@ func (l *Layer) Changes() (*Changes, error) {
 			continue
 		}
 		if l.own(&u) {
-			errs = append(errs, countOwn(&u, out))
+			errs = append(errs, l.countOwn(&u, out))
 			continue
 		}
 		s := scan{layer: l, index: i, upper: u, out: out}
@@ -116,11 +116,20 @@ func ofImage(u *sandbox.Upper, index int, out *Changes) error {
 }
 
 // countOwn counts the files of an upper layer.
-func countOwn(u *sandbox.Upper, out *Changes) error {
-	return walkFiles(u.Dir, func(st *unix.Stat_t) {
+func (l *Layer) countOwn(u *sandbox.Upper, out *Changes) error {
+	top, err := l.openUpper(u)
+	if err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		return err
+	}
+	defer unix.Close(top)
+	walkFilesIn(top, func(st *unix.Stat_t) {
 		out.OwnFiles++
 		out.OwnSize += st.Size
 	})
+	return nil
 }
 
 // Size is how much room the layer takes on the disk, in bytes. A file with
@@ -142,6 +151,11 @@ func walkFiles(dir string, f func(*unix.Stat_t)) error {
 		return err
 	}
 	defer unix.Close(top)
+	walkFilesIn(top, f)
+	return nil
+}
+
+func walkFilesIn(top int, f func(*unix.Stat_t)) {
 	list := []string{"."}
 	for len(list) > 0 {
 		rel := list[len(list)-1]
@@ -166,5 +180,4 @@ func walkFiles(dir string, f func(*unix.Stat_t)) error {
 		}
 		unix.Close(fd)
 	}
-	return nil
 }

@@ -22,6 +22,10 @@ type Layer struct {
 	store Store
 	dir   string
 	lock  *os.File // nil where it is only looked at
+	// live is a layer that overlayfs goes on with: nothing is taken out of it.
+	// What of it has no absolute path lies beneath the descriptor base.
+	live bool
+	base int
 }
 
 // Record says what a layer belongs to. It lies beside the upper layers, in a

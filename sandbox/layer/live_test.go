@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/layer"
 )
 
@@ -303,5 +304,40 @@ func TestCopyDeep(t *testing.T) {
 	}
 	for _, dir := range []string{b.host, filepath.Dir(b.host) + "/inside"} { // which os.RemoveAll cannot
 		b.must(exec.Command("rm", "-rf", dir).Run())
+	}
+}
+
+// TestLiveApply copies from a layer that goes on changing. Nothing leaves it, and
+// what was exchanged since it was listed is not copied.
+func TestLiveApply(t *testing.T) {
+	b := newBox(t)
+	b.write(b.host, "old", "old")
+	b.write(b.upper, "old", "new")
+	b.write(b.upper, "exchanged", "as listed")
+	b.must(os.Symlink("old", b.upper+"/link"))
+	b.must(os.Symlink("old", b.upper+"/stays"))
+	base, err := unix.Open(filepath.Dir(b.upper), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	b.must(err)
+	defer unix.Close(base)
+	l := b.store.Live("web", []sandbox.Upper{{Target: b.host, Lower: b.host, Dir: filepath.Base(b.upper)}}, base, b.host, time.Now())
+	changes, err := l.Changes()
+	b.must(err)
+	if len(changes.Items) != 4 {
+		t.Fatalf("%+v", changes.Items)
+	}
+	b.must(os.Remove(b.upper + "/link"))
+	b.must(os.Symlink("/etc/shadow", b.upper+"/link"))
+	b.must(os.Rename(b.upper+"/exchanged", b.upper+"/away"))
+	b.write(b.upper, "exchanged", "another one")
+	report, err := l.Apply(changes, func(*layer.Item) bool { return true })
+	b.must(err)
+	if len(report.Applied) != 2 || len(report.Failed) != 2 {
+		t.Errorf("%+v", report)
+	}
+	b.want(tree(t, b.host), `"." drwxr-xr-x`, `"old" -rw-r--r-- "new"`, `"stays" Lrwxrwxrwx -> old`)
+	b.want(tree(t, b.upper), `"." drwxr-xr-x`, `"away" -rw-r--r-- "as listed"`, `"exchanged" -rw-r--r-- "another one"`, `"link" Lrwxrwxrwx -> /etc/shadow`,
+		`"old" -rw-r--r-- "new"`, `"stays" Lrwxrwxrwx -> old`)
+	if changes, err = l.Changes(); err != nil || len(changes.Items) != 3 {
+		t.Errorf("%+v, %v", changes, err)
 	}
 }

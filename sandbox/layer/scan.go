@@ -38,7 +38,7 @@ const (
 
 func (s *scan) run() error {
 	var err error
-	if s.top, err = openTop(s.upper.Dir); err != nil {
+	if s.top, err = s.layer.openUpper(&s.upper); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return nil // no run has come so far
 		}

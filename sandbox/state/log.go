@@ -69,9 +69,12 @@ func (l *Log) Close() error {
 	return l.file.Close()
 }
 
-// CopyLog writes what the sandbox has printed. With follow it goes on until the
-// sandbox has ended, or was removed.
-func (s Store) CopyLog(out io.Writer, r *Record, follow bool) error {
+// AllLines has CopyLog begin where the log begins.
+const AllLines = -1
+
+// CopyLog writes what the sandbox has printed, the last lines of it or AllLines.
+// With follow it goes on until the sandbox has ended, or was removed.
+func (s Store) CopyLog(out io.Writer, r *Record, lines int, follow bool) error {
 	dir := filepath.Join(s.dir, r.ID)
 	var file *os.File
 	defer func() {
@@ -92,6 +95,9 @@ func (s Store) CopyLog(out io.Writer, r *Record, follow bool) error {
 			return err
 		}
 		if older == nil {
+			if err := seekLines(lines, file); err != nil {
+				return err
+			}
 			break
 		}
 		now, err := os.Stat(filepath.Join(dir, "log.1"))
@@ -101,7 +107,9 @@ func (s Store) CopyLog(out io.Writer, r *Record, follow bool) error {
 			file.Close()
 			continue
 		}
-		_, err = io.Copy(out, older)
+		if err = seekLines(lines, older, file); err == nil {
+			_, err = io.Copy(out, older)
+		}
 		older.Close()
 		if err != nil {
 			return err
@@ -139,4 +147,48 @@ func (s Store) CopyLog(out io.Writer, r *Record, follow bool) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// seekLines sets files, of which one goes on where the one before ends, to where
+// their last n lines begin. A nil file is empty. The last line need not have an
+// end yet.
+func seekLines(n int, files ...*os.File) error {
+	if n < 0 {
+		return nil
+	}
+	buf := make([]byte, 64<<10)
+	found, final := n == 0, true
+	for i := len(files) - 1; i >= 0; i-- {
+		f := files[i]
+		if f == nil {
+			continue
+		}
+		end, err := f.Seek(0, io.SeekEnd)
+		if err != nil {
+			return err
+		}
+		at := end
+		if !found {
+			at = 0
+		}
+		for off := end; off > 0 && !found; {
+			part := buf[:min(int64(len(buf)), off)]
+			off -= int64(len(part))
+			if _, err := f.ReadAt(part, off); err != nil {
+				return err
+			}
+			for k := len(part) - 1; k >= 0 && !found; k-- {
+				if part[k] == '\n' && !final {
+					if n--; n == 0 {
+						at, found = off+int64(k)+1, true
+					}
+				}
+				final = false
+			}
+		}
+		if _, err := f.Seek(at, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	return nil
 }

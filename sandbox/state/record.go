@@ -38,9 +38,15 @@ type Record struct {
 	HostDir string       `json:"host_dir,omitempty"`
 	Skipped []string     `json:"skipped,omitempty"` // steps that are off
 	// Folders are those of the host in which CMD may have made links.
-	Folders []string  `json:"folders,omitempty"`
-	Created time.Time `json:"created"`
-	Ended   time.Time `json:"ended,omitzero"`
+	Folders []string `json:"folders,omitempty"`
+	// Uppers are the upper layers. Those that lie in memory are relative to the
+	// monitor's descriptor LayersFD, and gone with the sandbox; Kept is the name of
+	// the layer (package layer) that has them, or "".
+	Uppers   []sandbox.Upper `json:"uppers,omitempty"`
+	LayersFD int             `json:"layers_fd,omitempty"`
+	Kept     string          `json:"kept,omitempty"`
+	Created  time.Time       `json:"created"`
+	Ended    time.Time       `json:"ended,omitzero"`
 	// Monitor is the process that waits for the sandbox, Init the sandbox's first
 	// one, CMD itself the third; of the zero Process nothing is known yet.
 	Monitor Process `json:"monitor,omitzero"`
@@ -78,6 +84,20 @@ func (r *Record) Open(p Process) (*sandbox.Process, error) {
 		return nil, unix.ESRCH
 	}
 	return sandbox.OpenProcess(p.Pid, p.Start)
+}
+
+// OpenLayers opens the folder (O_PATH) that the Uppers of a sandbox which runs are
+// relative to; nil where none is. The error is unix.ESRCH where it has ended.
+func (r *Record) OpenLayers() (*os.File, error) {
+	if r.LayersFD == 0 {
+		return nil, nil
+	}
+	monitor, err := r.Open(r.Monitor)
+	if err != nil {
+		return nil, err
+	}
+	defer monitor.Close()
+	return monitor.File(r.LayersFD)
 }
 
 // CmdLine is CMD with its arguments in one line.

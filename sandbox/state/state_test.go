@@ -375,7 +375,7 @@ func TestLog(t *testing.T) {
 	}
 	var got bytes.Buffer
 	done := make(chan error, 1)
-	go func() { done <- s.CopyLog(&got, &b.Record, true) }()
+	go func() { done <- s.CopyLog(&got, &b.Record, AllLines, true) }()
 	var want bytes.Buffer
 	for i := range 40 {
 		line := bytes.Repeat([]byte{byte('a' + i%26)}, 1000)
@@ -398,8 +398,45 @@ func TestLog(t *testing.T) {
 	_, _ = l.Write([]byte("the end"))
 	l.Close()
 	got.Reset()
-	if err := s.CopyLog(&got, &b.Record, false); err != nil || got.Len() > 64<<10 || got.Len() < 32<<10 || !bytes.HasSuffix(got.Bytes(), []byte("9the end")) {
+	if err := s.CopyLog(&got, &b.Record, AllLines, false); err != nil || got.Len() > 64<<10 || got.Len() < 32<<10 || !bytes.HasSuffix(got.Bytes(), []byte("9the end")) {
 		t.Errorf("%v: %d bytes", err, got.Len())
+	}
+}
+
+// TestLogTail: the last lines, also where they begin in the older half.
+func TestLogTail(t *testing.T) {
+	for _, c := range []struct {
+		older, newer string
+		lines        int
+		want         string
+	}{
+		{"", "a\nb\nc\n", 0, ""},
+		{"", "a\nb\nc\n", 1, "c\n"},
+		{"", "a\nb\nc\n", 3, "a\nb\nc\n"},
+		{"", "a\nb\nc\n", 9, "a\nb\nc\n"},
+		{"", "a\nb\nc", 1, "c"},
+		{"", "a\n\n\n", 2, "\n\n"},
+		{"", "", 5, ""},
+		{"a\nb\n", "c\n", 2, "b\nc\n"},
+		{"a\nb", "c\nd\n", 2, "bc\nd\n"},
+		{"a\nb\n", "c\nd\n", 2, "c\nd\n"},
+		{"a\nb\n", "", 1, "b\n"},
+		{"a\nb\n", "c\n", 0, ""},
+		{"a\nb\n", "c\n", AllLines, "a\nb\nc\n"},
+		{strings.Repeat("x", 70000) + "\ny\n", strings.Repeat("z", 70000) + "\n", 2, "y\n" + strings.Repeat("z", 70000) + "\n"},
+	} {
+		s := newStore(t)
+		b := create(t, s, "x")
+		for name, text := range map[string]string{"log.1": c.older, "log": c.newer} {
+			if err := os.WriteFile(filepath.Join(b.Dir(), name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got bytes.Buffer
+		if err := s.CopyLog(&got, &b.Record, c.lines, false); err != nil || got.String() != c.want {
+			t.Errorf("%d of %.20q and %.20q: %.20q, %v", c.lines, c.older, c.newer, got.String(), err)
+		}
+		b.Close()
 	}
 }
 

@@ -18,16 +18,16 @@ type applyCommand struct {
 	Guarded bool `name:"guarded" help:"Copy what makes the host run code later, such as .git and .envrc, and links that lead out of the folder, without asking for each."`
 	Force   bool `name:"force" short:"f" help:"Copy over what changed on the host since, without asking for each."`
 
-	Words []string `arg:"" optional:"" help:"The layer, and paths: only what is in them."`
+	Words []string `arg:"" optional:"" help:"The sandbox or layer, and paths: only what is in them."`
 }
 
 func applyVerb() command { return &applyCommand{} }
 
-func (*applyCommand) usage() string { return "[flags] NAME [PATH…]" }
+func (*applyCommand) usage() string { return "[flags] NAME|ID [PATH…]" }
 
 // Help implements kong.HelpProvider.
 func (*applyCommand) Help() string {
-	return `Copies what CMD wrote in a kept layer to your files: shown first, and asked. Each file is replaced as a whole or not at all; modes (without setuid and setgid), times, links and holes are kept. No symbolic link is followed. What was copied leaves the layer, the rest stays in it. What makes the host run code later (.git, .envrc, .vscode, .idea, shell start-up files) and what changed on the host meanwhile is asked for one by one. Exit code 1: something of that was left without asking, or could not be copied.`
+	return `Copies what CMD wrote in a sandbox that runs, or in a kept layer, to your files: shown first, and asked. Each file is replaced as a whole or not at all; modes (without setuid and setgid), times, links and holes are kept. No symbolic link is followed. What was copied leaves the layer, the rest stays in it; a sandbox that runs keeps all of it, and what is copied is what is there at that moment. What makes the host run code later (.git, .envrc, .vscode, .idea, shell start-up files) and what changed on the host meanwhile is asked for one by one. Exit code 1: something of that was left without asking, or could not be copied.`
 }
 
 func (*applyCommand) examples() [][2]string {
@@ -41,17 +41,17 @@ func (*applyCommand) examples() [][2]string {
 func (a *applyCommand) run(c *call) error {
 	words := c.cmd(a.Words)
 	if len(words) == 0 {
-		return &usageError{msg: "which layer?", hint: "sbx changes lists them"}
+		return &usageError{msg: "which sandbox or layer?", hint: "sbx ps lists the sandboxes, sbx changes the layers"}
 	}
 	tty := asking()
 	if !a.Yes && !a.DryRun && tty == nil {
 		return &usageError{msg: "asks first, and here is no terminal to ask at", hint: "--yes copies without asking, --dry-run shows"}
 	}
-	l, err := openLayer(words[0])
+	l, err := openHeld(words[0], true)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer l.close()
 	changes, err := l.Changes()
 	if err != nil {
 		return err
@@ -64,13 +64,13 @@ func (a *applyCommand) run(c *call) error {
 		}
 		paths = append(paths, at)
 	}
-	ap := applying{layer: l, changes: changes, paths: paths, guarded: a.Guarded, force: a.Force}
+	ap := applying{layer: l.Layer, what: l.what, changes: changes, paths: paths, guarded: a.Guarded, force: a.Force}
 	list := ap.items()
 	if len(list) == 0 {
 		if len(paths) > 0 && len(changes.Items) > 0 {
-			return &usageError{msg: "the layer " + l.Name + " holds no change there", hint: "sbx changes " + l.Name + " lists " + plural(len(changes.Items), "change")}
+			return &usageError{msg: l.what + " holds no change there", hint: "sbx changes " + l.Name + " lists " + plural(len(changes.Items), "change")}
 		}
-		say("the layer " + l.Name + " holds no change: nothing to copy")
+		say(l.what + " holds no change: nothing to copy")
 		_, err := l.Apply(changes, func(*layer.Item) bool { return false })
 		return err
 	}
@@ -89,7 +89,7 @@ func (a *applyCommand) run(c *call) error {
 		}
 		if why := ap.reason(it); why != "" {
 			left++
-			say("left in the layer: " + printable(it.Path) + ": " + why)
+			say("left in the " + l.kind + ": " + printable(it.Path) + ": " + why)
 			return false
 		}
 		return true
@@ -101,16 +101,6 @@ func (a *applyCommand) run(c *call) error {
 		return exitStatus(1)
 	}
 	return nil
-}
-
-// openLayer opens a kept layer for a change.
-func openLayer(name string) (*layer.Layer, error) {
-	store, err := layer.DefaultStore()
-	if err != nil {
-		return nil, err
-	}
-	l, err := store.Open(name)
-	return l, layerError(store, name, err)
 }
 
 // layerError says what can be done about a layer that cannot be opened.
@@ -136,6 +126,7 @@ func layerError(store layer.Store, name string, err error) error {
 // applying is one apply or review: which changes, and what need not be asked.
 type applying struct {
 	layer          *layer.Layer
+	what           string // the layer or the sandbox, by name
 	changes        *layer.Changes
 	paths          []string // only what is in them; none means all
 	guarded, force bool
@@ -187,18 +178,11 @@ func (a *applying) reason(it *layer.Item) string {
 func (a *applying) show(f *os.File, list []*layer.Item) {
 	s := styleOf(f)
 	var b strings.Builder
-	b.WriteString(s.bold("sbx:") + " " + plural(len(list), "change") + " in the layer " + a.name() + ":\n")
+	b.WriteString(s.bold("sbx:") + " " + plural(len(list), "change") + " in " + a.what + ":\n")
 	for _, it := range list {
 		b.WriteString("  " + itemLine(s, it) + "\n")
 	}
 	f.WriteString(b.String())
-}
-
-func (a *applying) name() string {
-	if layer.CheckName(a.layer.Name) != nil {
-		return "of this run"
-	}
-	return a.layer.Name
 }
 
 // itemLine is a change with what stands against copying it.
@@ -306,8 +290,8 @@ func inFolder(p string, folders []string) bool {
 // conclude says what was copied, and what was not.
 func (a *applying) conclude(report *layer.Report, err error) error {
 	msg := plural(len(report.Applied), "change") + " copied"
-	if report.Left > 0 && layer.CheckName(a.layer.Name) == nil {
-		msg += ", " + strconv.Itoa(report.Left) + " left in the layer " + a.layer.Name
+	if report.Left > 0 && !a.afterRun {
+		msg += ", " + strconv.Itoa(report.Left) + " left in " + a.what
 	}
 	say(msg)
 	for i, f := range report.Failed {

@@ -16,22 +16,23 @@ import (
 type changesCommand struct {
 	JSON bool `name:"json" help:"Print JSON."`
 
-	Words []string `arg:"" optional:"" help:"A layer that --keep made; without one all layers are listed."`
+	Words []string `arg:"" optional:"" help:"A sandbox, or a layer that --keep made; without one all layers are listed."`
 }
 
 func changesVerb() command { return &changesCommand{} }
 
-func (*changesCommand) usage() string { return "[--json] [NAME]" }
+func (*changesCommand) usage() string { return "[--json] [NAME|ID]" }
 
 // Help implements kong.HelpProvider.
 func (*changesCommand) Help() string {
-	return `Lists what a kept layer holds against your files: added (A), modified (M), deleted (D), with sizes. What makes the host run code later, what changed on the host meanwhile and what cannot be copied is marked. Without a name it lists the layers.`
+	return `Lists what a sandbox that runs, or a kept layer, holds against your files: added (A), modified (M), deleted (D), with sizes. What makes the host run code later, what changed on the host meanwhile and what cannot be copied is marked. Without a name it lists the layers.`
 }
 
 func (*changesCommand) examples() [][2]string {
 	return [][2]string{
 		{"sbx changes", "which layers are there?"},
 		{"sbx changes demo", "what would sbx apply demo copy?"},
+		{"sbx changes web", "what has the sandbox web written so far?"},
 	}
 }
 
@@ -48,10 +49,11 @@ func (ch *changesCommand) run(c *call) error {
 	default:
 		return &usageError{msg: "one layer at a time", hint: "sbx changes " + words[0]}
 	}
-	l, err := store.Look(words[0])
+	l, err := openHeld(words[0], false)
 	if err != nil {
-		return layerError(store, words[0], err)
+		return err
 	}
+	defer l.close()
 	changes, err := l.Changes()
 	if err != nil {
 		return err
@@ -63,7 +65,7 @@ func (ch *changesCommand) run(c *call) error {
 		return writeJSON(os.Stdout, struct {
 			layer.Record
 			*layer.Changes
-		}{l.Record, changes})
+		}{l.Layer.Record, changes})
 	}
 	s := styleOf(os.Stdout)
 	var b strings.Builder

@@ -9,6 +9,7 @@ import (
 
 type completionCommand struct {
 	Shell string `arg:"" optional:"" help:"bash, zsh or fish."`
+	Kind  string `arg:"" optional:"" hidden:""` // after "words", which the scripts ask
 }
 
 func completionVerb() command { return &completionCommand{} }
@@ -24,6 +25,9 @@ func (*completionCommand) examples() [][2]string {
 }
 
 func (c *completionCommand) run(*call) error {
+	if c.Shell == "words" {
+		return printNames(c.Kind)
+	}
 	write, ok := map[string]func(*strings.Builder, []completed){
 		"bash": completeBash, "zsh": completeZsh, "fish": completeFish,
 	}[c.Shell]
@@ -45,6 +49,10 @@ type completed struct {
 	verb
 	flags []completedFlag
 	steps bool // its words are names of steps
+	// First are its first words, names of the kind the words after them: see
+	// printNames.
+	first []string
+	names string
 }
 
 // completedFlag is a flag and the kind of its value.
@@ -76,6 +84,7 @@ func completions() ([]completed, error) {
 			return nil, err
 		}
 		c := completed{verb: v}
+		c.first, c.names = wordsAfter(v.name)
 		for _, p := range m.Positional {
 			c.steps = c.steps || strings.Contains(strings.ToLower(p.Name), "step")
 		}
@@ -178,9 +187,22 @@ _sbx() {
 			words = "ls show " + strings.Join(profileNames, " ")
 		}
 		b.WriteString("\t" + c.name + ")\n\t\tcase $cur in\n\t\t-*) COMPREPLY=($(compgen -W '" + strings.Join(flags, " ") + "' -- \"$cur\")) ;;\n")
-		if words != "" {
+		switch {
+		case words != "":
 			b.WriteString("\t\t*) COMPREPLY=($(compgen -W '" + words + "' -- \"$cur\")) ;;\n")
-		} else {
+		case c.names == "places":
+			b.WriteString("\t\t*) compopt -o nospace -o filenames; COMPREPLY=($(compgen -S : -W \"" + askNames("sandboxes") + "\" -- \"$cur\") $(compgen -f -- \"$cur\")) ;;\n")
+		case c.first != nil:
+			b.WriteString("\t\t*) if [ \"$COMP_CWORD\" -eq 2 ]; then COMPREPLY=($(compgen -W '" + strings.Join(c.first, " ") + "' -- \"$cur\"))\n")
+			if c.names != "" {
+				b.WriteString("\t\t\telse COMPREPLY=($(compgen -W \"" + askNames(c.names) + "\" -- \"$cur\"))\n")
+			}
+			b.WriteString("\t\t\tfi ;;\n")
+		case c.name == "exec":
+			b.WriteString("\t\t*) if [ \"$COMP_CWORD\" -eq 2 ]; then COMPREPLY=($(compgen -W \"" + askNames(c.names) + "\" -- \"$cur\")); else _sbx_command \"$COMP_CWORD\"; fi ;;\n")
+		case c.names != "":
+			b.WriteString("\t\t*) COMPREPLY=($(compgen -W \"" + askNames(c.names) + "\" -- \"$cur\")) ;;\n")
+		default:
 			b.WriteString("\t\t*) _sbx_command \"$COMP_CWORD\" ;;\n")
 		}
 		b.WriteString("\t\tesac ;;\n")
@@ -235,6 +257,18 @@ func completeZsh(b *strings.Builder, all []completed) {
 			b.WriteString(" \\\n\t\t\t'1:shell:(bash zsh fish)'\n")
 		case c.name == "profile":
 			b.WriteString(" \\\n\t\t\t'1:what:(ls show)' \\\n\t\t\t'2:profile:(" + strings.Join(profileNames, " ") + ")'\n")
+		case c.first != nil:
+			b.WriteString(" \\\n\t\t\t'1:what:(" + strings.Join(c.first, " ") + ")'")
+			if c.names != "" {
+				b.WriteString(" \\\n\t\t\t'*:name:{compadd -- " + askNames(c.names) + "}'")
+			}
+			b.WriteByte('\n')
+		case c.name == "exec":
+			b.WriteString(" \\\n\t\t\t'1:sandbox:{compadd -- " + askNames(c.names) + "}' \\\n\t\t\t'*::command:_normal'\n")
+		case c.names == "places":
+			b.WriteString(" \\\n\t\t\t'*:place:{compadd -S : -- " + askNames("sandboxes") + "; _files}'\n")
+		case c.names != "":
+			b.WriteString(" \\\n\t\t\t'*:name:{compadd -- " + askNames(c.names) + "}'\n")
 		default:
 			b.WriteString(" \\\n\t\t\t'*::command:_normal'\n")
 		}
@@ -274,6 +308,15 @@ func completeFish(b *strings.Builder, all []completed) {
 			b.WriteString(when + " -a 'bash zsh fish'\n")
 		case c.name == "profile":
 			b.WriteString(when + " -a 'ls show " + strings.Join(profileNames, " ") + "'\n")
+		case c.names == "places":
+			b.WriteString(when + " -F -a '(" + fishNames("sandboxes") + " | string replace -r \\$ :)'\n")
+		case c.first != nil:
+			b.WriteString(when + " -a '" + strings.Join(c.first, " ") + "'\n")
+			if c.names != "" {
+				b.WriteString(when + " -a '(" + fishNames(c.names) + ")'\n")
+			}
+		case c.names != "":
+			b.WriteString(when + " -a '(" + fishNames(c.names) + ")'\n")
 		case c.name == "run":
 			b.WriteString(when + " -a '(__fish_complete_subcommand --fcs-skip=2)'\n")
 		}

@@ -26,6 +26,7 @@ type life struct {
 	log    *state.Log // nil in the foreground
 	caller *os.File   // who started it waits here for the id; nil once it was told
 	remove bool       // at the end
+	kept   string     // the name that --keep gives
 	ran    bool
 	own    *os.File // what sbx itself says, once the caller has gone
 	copied chan struct{}
@@ -98,7 +99,8 @@ func (r *runCommand) detach() error {
 // beginLife reserves id and name, and lets CMD write into the log where it is
 // detached.
 func (r *runCommand) beginLife(cmd *sandbox.Cmd) (*life, error) {
-	l := &life{remove: r.Rm}
+	l := &life{remove: r.Rm, kept: r.Keep}
+	cmd.HoldLayers = true
 	if r.Detach {
 		n, err := strconv.Atoi(r.Monitor)
 		if err != nil || n < 3 {
@@ -154,7 +156,10 @@ func (l *life) started(cmd *sandbox.Cmd) {
 	err = l.box.Update(func(r *state.Record) {
 		r.Status, r.Detached = state.Running, l.log != nil
 		r.Spec, r.Env, r.Dir, r.HostDir, r.Skipped = cmd.Spec, cmd.Plan().Env, cmd.Plan().Dir(), dir, cmd.Plan().Skipped()
-		r.Folders = writableFolders(cmd.Plan(), dir)
+		r.Folders, r.Uppers, r.Kept = writableFolders(cmd.Plan(), dir), cmd.Plan().Layers(), l.kept
+		if layers := cmd.Layers(); layers != nil {
+			r.LayersFD = int(layers.Fd())
+		}
 		r.Init, r.CMD = state.ProcessOf(cmd.InitPid()), state.ProcessOf(cmd.Pid())
 	})
 	if err != nil {
@@ -221,7 +226,7 @@ func (l *life) ended(cmd *sandbox.Cmd, err error) {
 	}); uerr != nil {
 		say("what is known of the sandbox cannot be kept: " + uerr.Error())
 	}
-	if l.ran {
+	if l.ran && !l.remove {
 		l.tell()
 	}
 }
@@ -243,6 +248,9 @@ func (l *life) close() {
 		if err := l.box.Remove(); err != nil && !errors.Is(err, state.ErrNotExist) {
 			say(err.Error())
 		}
+	}
+	if l.ran {
+		l.tell()
 	}
 	l.box.Close()
 }

@@ -249,7 +249,7 @@ func (w *written) reviewAll() error {
 		return &outError{"--review: the terminal is gone: nothing is copied"}
 	}
 	plainScreen(tty)
-	a := applying{layer: w.layer, changes: changes, afterRun: true}
+	a := applying{layer: w.layer, what: "the layer of this run", changes: changes, afterRun: true}
 	_, err = a.interactive(tty)
 	return err
 }

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"os"
+	"strings"
+
+	"github.com/sbx-dev/sbx/sandbox/layer"
+	"github.com/sbx-dev/sbx/sandbox/state"
+)
+
+// wordsAfter are the words that may stand first after a verb, and the kind of
+// those that come then, or of all.
+func wordsAfter(verb string) (first []string, kind string) {
+	switch verb {
+	case "image":
+		return []string{"ls", "pull", "push", "load", "save", "import", "tag", "rm", "inspect", "history", "prune"}, ""
+	case "lesson":
+		return []string{"ls", "start", "run", "check", "hint", "reset", "watch"}, ""
+	case "exec", "logs", "stop", "kill", "wait", "inspect":
+		return nil, "sandboxes"
+	case "rm", "changes", "apply":
+		return nil, "held"
+	case "cp":
+		return nil, "places"
+	}
+	return nil, ""
+}
+
+// askNames is how a shell's script asks for names when they are wanted.
+func askNames(kind string) string { return "$(" + fishNames(kind) + ")" }
+
+func fishNames(kind string) string { return "sbx completion words " + kind + " 2>/dev/null" }
+
+// printNames prints names, a line each: of sandboxes, or with "held" of kept
+// layers as well. Where there is no store there are none.
+func printNames(kind string) error {
+	var names []string
+	if boxes, err := state.DefaultStore(); err == nil {
+		list, _ := boxes.List()
+		for _, r := range list {
+			if r.Name != "" {
+				names = append(names, r.Name)
+			} else {
+				names = append(names, r.ID)
+			}
+		}
+	}
+	if layers, err := layer.DefaultStore(); err == nil && kind == "held" {
+		kept, _ := layers.Names()
+		names = append(names, kept...)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	_, err := os.Stdout.WriteString(strings.Join(names, "\n") + "\n")
+	return err
+}
