@@ -36,8 +36,8 @@ type worker struct {
 }
 
 // New gives a Worker, or the reason why the caller can have none: no
-// subordinate ids, no newuidmap(1), a host that refuses the map. The end of ctx
-// ends what is under way.
+// subordinate ids, no newuidmap(1), a host that refuses the map or a step. The end
+// of ctx ends what is under way.
 func New(ctx context.Context) (image.Worker, error) {
 	if err := sandbox.Subordinate(); err != nil {
 		return nil, err
@@ -47,8 +47,7 @@ func New(ctx context.Context) (image.Worker, error) {
 		return nil, err
 	}
 	w := &worker{ctx, exe}
-	skip, _ := sandbox.Only([]string{"user"})
-	return w, w.start(sandbox.Spec{Args: []string{exe, verb}, User: ids(), Skip: skip}, image.Task{Verb: image.TaskNothing}, nil, nil)
+	return w, w.Work(image.Task{Verb: image.TaskNothing}, nil, nil) // only making one shows what the host allows
 }
 
 // ids are what a worker is: root is the caller, and the subordinate ids are all
