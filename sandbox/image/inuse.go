@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -62,4 +63,32 @@ func (u *unused) unlock() {
 	for _, l := range u.locks {
 		l.Close()
 	}
+}
+
+// replaced are the layers below tmp that were unpacked anew, if a sandbox runs
+// from any image: it may be from them.
+func (s Store) replaced(index *v1.IndexManifest, u *unused) (map[string]bool, error) {
+	used := len(u.images) > 0
+	for _, d := range index.Manifests {
+		if used {
+			break
+		}
+		file, err := os.Open(s.blobPath(d.Digest))
+		if err != nil {
+			return nil, err
+		}
+		used = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil
+		file.Close()
+	}
+	if !used {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(s.path("tmp"))
+	kept := map[string]bool{}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), replacedPrefix) {
+			kept[e.Name()] = true
+		}
+	}
+	return kept, err
 }

@@ -152,6 +152,10 @@ func (s Store) sweep(done *Pruned, emptyCache bool) error {
 	for _, image := range inUse.images {
 		image.reach(blobs, layers)
 	}
+	replaced, err := s.replaced(index, inUse)
+	if err != nil {
+		return err
+	}
 	errs := []error{s.sweepCache(emptyCache, blobs, layers)}
 	remove := func(dir string, kept map[string]bool, found func()) {
 		entries, err := os.ReadDir(dir)
@@ -175,7 +179,7 @@ func (s Store) sweep(done *Pruned, emptyCache bool) error {
 	}
 	remove(s.path("layers"), layers, func() { done.Layers++ })
 	remove(s.path("oci", "blobs", "sha256"), blobs, func() {})
-	remove(s.path("tmp"), nil, func() {})
+	remove(s.path("tmp"), replaced, func() {})
 	// A new index that never got its name; under its lock, since another
 	// process may be writing one.
 	lock, err := s.flock("index.lock", unix.LOCK_EX)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/image"
+	"github.com/sbx-dev/sbx/sandbox/image/local"
 	"github.com/sbx-dev/sbx/sandbox/internal/testenv"
 )
 
@@ -353,6 +354,10 @@ func TestSwitch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inUse, err := local.Find(s.Dir(), "demo:1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, now := range []image.Store{s, one, s} {
 		a := begin(t, now)
 		if err := errors.Join(a.Unpack(i), a.Close()); err != nil {
@@ -362,6 +367,20 @@ func TestSwitch(t *testing.T) {
 		if real := now.Worker != nil; real != (how == image.OwnersReal) || real == (int(uid) == os.Getuid()) {
 			t.Error(how, uid)
 		}
+		if there, err := local.Find(s.Dir(), "demo:1"); err != nil || there.Owners != (how == image.OwnersReal) {
+			t.Error("for sbx run --image:", there, err)
+		} else {
+			there.Close()
+		}
+	}
+	for _, want := range []int{3, 0} {
+		if _, err := s.Prune(image.Pruning{Unnamed: true}); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := os.ReadDir(filepath.Join(s.Dir(), "tmp")); len(left) != want || err != nil {
+			t.Errorf("after a prune tmp has %v, wanted %d layers that a sandbox may run from: %v", left, want, err)
+		}
+		inUse.Close()
 	}
 	if _, err := s.Remove("demo:1", false); err != nil {
 		t.Fatal(err)
