@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/image"
 	"github.com/sbx-dev/sbx/sandbox/layer"
 )
@@ -29,28 +31,33 @@ func (k *commitCommand) Run(c *call) error {
 		return err
 	}
 	defer kept.Close()
-	config, below, err := k.base(c.store, kept)
+	a, err := c.writing().Begin() // what the image needs cannot go from now on
 	if err != nil {
 		return err
 	}
-	for _, text := range k.Change {
-		if err := change(&config.Config, text); err != nil {
-			return err
-		}
-	}
-	a, err := c.writing().Begin()
-	if err != nil {
-		return err
-	}
-	id, err := k.add(a, kept, config, below)
+	id, alone, err := k.commit(c.store, a, kept)
 	if err := errors.Join(err, a.Close()); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stdout, id)
-	if k.On == "" && len(below) == 0 {
+	if alone {
 		fmt.Fprintln(os.Stderr, "sbx: commit: the image holds what CMD wrote and nothing else: --on IMAGE lays that on an image")
 	}
 	return nil
+}
+
+func (k *commitCommand) commit(store image.Store, a *image.Addition, kept *layer.Layer) (id v1.Hash, alone bool, err error) {
+	config, below, err := k.base(store, kept)
+	if err != nil {
+		return id, false, err
+	}
+	for _, text := range k.Change {
+		if err := change(&config.Config, text); err != nil {
+			return id, false, err
+		}
+	}
+	id, err = k.add(a, kept, config, below)
+	return id, len(below) == 0, err
 }
 
 // open takes the layer, which no run may change meanwhile.
@@ -69,15 +76,20 @@ func (k *commitCommand) open() (*layer.Layer, error) {
 	return kept, nil
 }
 
-// base is the config that the new image begins with, and the layers below. An
-// image of the host's files alone runs what the layer's last run ran, where that
-// ran; one on an image is run as that image is.
+// base is the config that the new image begins with, and the layers below. What
+// was written over an image is laid on that; an image of what was written over
+// the host's files runs what the last run ran, where that ran.
 func (k *commitCommand) base(store image.Store, kept *layer.Layer) (*v1.ConfigFile, []image.Layer, error) {
-	if k.On == "" {
+	var on *image.Image
+	var err error
+	if at := slices.IndexFunc(kept.Record.Uppers, func(u sandbox.Upper) bool { return len(u.Lowers) > 0 }); k.On != "" {
+		on, err = store.Find(k.On)
+	} else if at >= 0 {
+		on, err = k.under(store, kept.Record.Uppers[at].Lowers)
+	} else {
 		r := kept.Record
 		return &v1.ConfigFile{Config: v1.Config{Cmd: r.Args, WorkingDir: r.Dir}}, nil, nil
 	}
-	on, err := store.Find(k.On)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,18 +107,47 @@ func (k *commitCommand) base(store image.Store, kept *layer.Layer) (*v1.ConfigFi
 	return config, below, nil
 }
 
+// under finds the image that a kept layer was written over, by its layers'
+// folders. Several images may have just those, with another config each.
+func (k *commitCommand) under(store image.Store, folders []string) (*image.Image, error) {
+	images, damaged := store.List()
+	var found []*image.Image
+	var names []string
+	for _, i := range images {
+		layers, err := i.Layers()
+		if err != nil {
+			return nil, err
+		}
+		if slices.EqualFunc(layers, folders, func(l image.Layer, folder string) bool { return l.Folder == folder }) {
+			found = append(found, i)
+			for _, full := range i.Names {
+				names = append(names, image.Familiar(full))
+			}
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, &usageError{msg: k.Name + " was written over layers that " + strconv.Itoa(len(found)) + " images have: " + strings.Join(names, ", "), hint: "--on IMAGE says which one's config the new image is to have"}
+	case damaged != nil:
+		return nil, damaged
+	}
+	return nil, &usageError{msg: k.Name + " was written over an image that is in the store no more", hint: "--on IMAGE lays it on another one"}
+}
+
 func (k *commitCommand) add(a *image.Addition, kept *layer.Layer, config *v1.ConfigFile, below []image.Layer) (v1.Hash, error) {
 	var uppers []image.Upper
-	var targets []string
+	var made []string // to mount something on
 	for _, u := range kept.Record.Uppers {
-		targets = append(targets, u.Target)
+		made = append(append(made, u.Target), u.Made...)
 	}
 	for _, u := range kept.Record.Uppers {
 		// One that was planned and never written to need not be there.
 		if _, err := os.Lstat(u.Dir); errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		uppers = append(uppers, image.Upper{Dir: u.Dir, At: u.Target, LeaveOut: slices.Concat(madeBySandbox, targets)})
+		uppers = append(uppers, image.Upper{Dir: u.Dir, At: u.Target, LeaveOut: made})
 	}
 	step := v1.History{Created: v1.Time{Time: image.Now()}, CreatedBy: strings.Join(append([]string{"sbx run --keep", k.Name, "--"}, kept.Record.Args...), " "), Comment: k.Message}
 	l, empty, err := a.AddUpper(below, uppers...)
@@ -119,7 +160,3 @@ func (k *commitCommand) add(a *image.Addition, kept *layer.Layer, config *v1.Con
 	config.History = append(config.History, step)
 	return a.Finish(config, below, []string{k.Image})
 }
-
-// madeBySandbox are the paths that a sandbox mounts something on: they are in an
-// upper folder because of that alone.
-var madeBySandbox = []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}

@@ -42,6 +42,9 @@ type commands struct {
 	Load   loadCommand   `cmd:"" help:"Add the images of an archive."`
 	Save   saveCommand   `cmd:"" help:"Write images as one archive."`
 	Commit commitCommand `cmd:"" help:"Make an image of a layer that sbx run --keep has kept."`
+	// RemoveTree is for sbx itself, where a kept layer holds files of
+	// subordinate ids.
+	RemoveTree removeTreeCommand `cmd:"" hidden:""`
 }
 
 // usageError is a command line that the user can mend.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sbx-dev/sbx/internal/built"
+	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
 
@@ -37,7 +41,17 @@ func TestScript(t *testing.T) {
 func TestBuilt(t *testing.T) {
 	sbx := built.Sbx(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/built",
+		Dir: "testdata/built",
+		Condition: func(name string) (bool, error) {
+			if name != "subuid" {
+				return false, errors.New("no condition is called " + name)
+			}
+			err := sandbox.Subordinate()
+			if slices.Contains(strings.Split(os.Getenv("SBX_REQUIRE"), ","), name) {
+				return err == nil, err // where it must hold, the test fails in place of being skipped
+			}
+			return err == nil, nil
+		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/sbx-dev/sbx/sandbox/image"
+	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
 
 // tagCommand is sbx image tag.
@@ -71,4 +72,20 @@ func (p *pruneCommand) Run(c *call) error {
 		fmt.Fprintf(os.Stdout, "Total reclaimed space: %s\n", sizeText(done.Bytes))
 	}
 	return err
+}
+
+// removeTreeCommand is sbx-image remove-tree: what a kept layer is, to those who
+// may not remove all that is in it.
+type removeTreeCommand struct {
+	Dir  string `arg:""`
+	Name string `arg:"" help:"One component of a path below DIR."`
+}
+
+// Run removes a folder as root of the caller's subordinate ids.
+func (r *removeTreeCommand) Run(c *call) error {
+	w, err := worker.New(c.ctx)
+	if err != nil {
+		return err
+	}
+	return w.Work(image.Task{Verb: image.TaskRemove, Dir: r.Dir, Name: r.Name}, nil, nil)
 }

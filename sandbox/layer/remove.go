@@ -34,7 +34,11 @@ func (s Store) removeDead(name string) error {
 		return err
 	}
 	defer dir.Close()
-	return RemoveTree(dir, name)
+	err = RemoveTree(dir, name)
+	if s.Foreign != nil && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
+		return s.Foreign(s.dir, name)
+	}
+	return err
 }
 
 // RemoveTree removes a file or a folder with all in it, whatever modes and
@@ -103,7 +107,9 @@ func emptyTree(top int) error {
 		for _, name := range names {
 			err := unix.Unlinkat(top, name, 0)
 			if err == unix.EISDIR || err == unix.EPERM {
-				err = emptyFolder(top, name, &moved)
+				if err = emptyFolder(top, name, &moved); err == unix.ENOTDIR {
+					err = unix.EPERM // a stranger's file in a folder with the sticky bit
+				}
 			}
 			if err != nil && err != unix.ENOENT {
 				return err
@@ -134,6 +140,9 @@ func emptyFolder(top int, name string, moved *int) error {
 			return err
 		}
 		child, err := openUp(dir, n) // to be moved it must be writable itself
+		if err == unix.ENOTDIR {
+			err = unix.EPERM
+		}
 		if err != nil {
 			return err
 		}

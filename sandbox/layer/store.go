@@ -12,7 +12,15 @@ import (
 )
 
 // Store is a folder that holds layers. The zero Store holds none.
-type Store struct{ dir string }
+type Store struct {
+	dir string
+
+	// Foreign, when not nil, removes a tree, name being one component of a path
+	// below dir, that holds files of the caller's subordinate ids (subuid(5)): CMD
+	// had another uid than the caller's, and only root of a user namespace with
+	// those ids may remove them.
+	Foreign func(dir, name string) error
+}
 
 // DefaultStore is $XDG_STATE_HOME/sbx/layers, or .local/state/sbx/layers in
 // HOME. It need not exist.
@@ -28,7 +36,7 @@ func DefaultStore() (Store, error) {
 }
 
 // NewStore is the store in a folder, which need not exist.
-func NewStore(dir string) Store { return Store{filepath.Clean(dir)} }
+func NewStore(dir string) Store { return Store{dir: filepath.Clean(dir)} }
 
 // Dir is the store's folder.
 func (s Store) Dir() string { return s.dir }

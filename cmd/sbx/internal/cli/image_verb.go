@@ -36,7 +36,7 @@ func commitVerb() command {
 	return &siblingCommand{
 		synopsis: "[-c INSTRUCTION] [-m TEXT] [--on IMAGE] NAME IMAGE",
 		text: "Makes an image of a layer that sbx run --keep NAME has kept: one layer with what CMD wrote, where CMD saw it. The kept layer stays.\n\n" +
-			"--on IMAGE lays it on the layers of that image, whose config it takes over. Without it the image holds nothing else, and runs what the last run ran, in its folder. " +
+			"What was written over an image (--image) is laid on the layers of that image, whose config it takes over; --on IMAGE names another one. Without an image below, the new one holds nothing else, and runs what the last run ran, in its folder. " +
 			"-c changes the config by an instruction of a Dockerfile, -m says what the step in the history is. Files that were the caller's belong to root in the image.",
 		shown: [][2]string{
 			{"sbx commit try demo:1", "what was kept by sbx run --keep try"},

@@ -42,7 +42,7 @@ func (p *pruneCommand) run(*call) error {
 		}
 		before = before.Add(-age)
 	}
-	store, err := layer.DefaultStore()
+	store, err := layerStore()
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (r *rmCommand) run(c *call) error {
 }
 
 func (r *rmCommand) remove(word string) error {
-	layers, err := layer.DefaultStore()
+	layers, err := layerStore()
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (r *runCommand) openWritten(spec *sandbox.Spec) (*written, error) {
 		}
 	}
 	var err error
-	if w.store, err = layer.DefaultStore(); err != nil {
+	if w.store, err = layerStore(); err != nil {
 		return nil, err
 	}
 	for _, o := range r.Out {
@@ -102,7 +102,7 @@ func planKept(spec *sandbox.Spec, name string) error {
 	if err := layer.CheckName(name); err != nil {
 		return &usageError{msg: "--keep: " + err.Error()}
 	}
-	store, err := layer.DefaultStore()
+	store, err := layerStore()
 	if err != nil {
 		return err
 	}
@@ -327,7 +327,7 @@ func (w *written) close(ran bool) {
 // hideLayers keeps the kept layers, and the state of sandboxes, out of sight where
 // a mount would show them.
 func hideLayers(s *sandbox.Spec) {
-	if store, err := layer.DefaultStore(); err == nil {
+	if store, err := layerStore(); err == nil {
 		hideStore(s, path.Dir(store.Dir()), false)
 	}
 	if store, err := state.DefaultStore(); err == nil {
