@@ -83,6 +83,16 @@ var arrows = []arrow{
 		Why:   "container is linked into sbx",
 	},
 	{
+		From:  "sandbox/build",
+		Never: []string{"C", "sandbox/seccomp", "lessons", "cmd/sbx/internal/cli"},
+		Why:   "a build is made of images and sandboxes, and knows no command line",
+	},
+	{
+		From:  "cmd/internal/buildflags",
+		Never: slices.Concat(heavyPackages, []string{"C", "sandbox", "sandbox/build", "github.com/alecthomas/kong", "regexp"}),
+		Why:   "buildflags is linked into sbx, and says only what the flags are",
+	},
+	{
 		From:  "sandbox/state",
 		Never: slices.Concat(heavyPackages, []string{"crypto/rand", "math/big", "C", "sandbox/seccomp", "sandbox/observe", "sandbox/image", "sandbox/build", "sandbox/layer", "regexp"}),
 		Why:   "state is linked into sbx, where a plain run must not notice it",
@@ -336,7 +346,9 @@ func TestLinkedIntoSbx(t *testing.T) {
 	never := slices.Concat(heavyPackages, []string{
 		"net/http/internal", "github.com/seccomp/libseccomp-golang",
 		"github.com/google/go-containerregistry/pkg/name", "github.com/klauspost/compress/zstd",
-		modulePath + "/sandbox/seccomp", modulePath + "/sandbox/image",
+		modulePath + "/sandbox/seccomp", modulePath + "/sandbox/image", modulePath + "/sandbox/build",
+		"github.com/moby/buildkit/frontend/dockerfile/parser", "github.com/moby/buildkit/frontend/dockerfile/instructions",
+		"github.com/moby/buildkit/frontend/dockerfile/shell", "github.com/moby/patternmatcher", "google.golang.org/protobuf/proto",
 	})
 	for _, name := range never {
 		if functions[name] {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/build"
 	"github.com/sbx-dev/sbx/sandbox/image"
 	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
@@ -45,6 +46,7 @@ type commands struct {
 	// RemoveTree is for sbx itself, where a kept layer holds files of
 	// subordinate ids.
 	RemoveTree removeTreeCommand `cmd:"" hidden:""`
+	Build      buildCommand      `cmd:"" help:"Build an image of a Dockerfile."`
 }
 
 // usageError is a command line that the user can mend.
@@ -78,6 +80,9 @@ func main() {
 	if worker.IsWorker(os.Args) {
 		os.Exit(worker.Main())
 	}
+	if build.IsWorker(os.Args) {
+		os.Exit(build.WorkerMain())
+	}
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -108,6 +113,10 @@ func run(args []string) int {
 func fail(err error) int {
 	if err == nil {
 		return 0
+	}
+	var building *buildError
+	if errors.As(err, &building) {
+		return failBuild(err)
 	}
 	fmt.Fprintln(os.Stderr, "sbx: image:", printableLines(err.Error()))
 	var usage *usageError

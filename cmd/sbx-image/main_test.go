@@ -11,12 +11,16 @@ import (
 
 	"github.com/sbx-dev/sbx/internal/built"
 	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/build"
 	"github.com/sbx-dev/sbx/sandbox/image/worker"
 )
 
 func TestMain(m *testing.M) {
 	if worker.IsWorker(os.Args) {
 		os.Exit(worker.Main())
+	}
+	if build.IsWorker(os.Args) {
+		os.Exit(build.WorkerMain())
 	}
 	testscript.Main(m, map[string]func(){"sbx-image": main})
 }

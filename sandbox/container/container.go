@@ -34,6 +34,9 @@ func Apply(s *sandbox.Spec, image *local.Image, o Options) error {
 	c := &image.Config
 	s.Layers = image.Layers
 	root := stack.New(image.Layers)
+	if c.Labels[BaseLabel] == BaseHost {
+		s.Mounts = append(HostMounts(), s.Mounts...)
+	}
 
 	entry, words := c.Entrypoint, s.Args
 	if o.Entrypoint != nil {

@@ -9,8 +9,6 @@ func dockerHabit(word string) (string, bool) {
 		return "sbx image rm", true
 	case "pull", "push", "tag", "import", "history":
 		return "sbx image " + word, true
-	case "build":
-		return "building comes in a later version; sbx image import makes an image of a folder", true
 	case "diff":
 		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
 	case "start", "create", "restart":

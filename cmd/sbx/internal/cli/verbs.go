@@ -76,6 +76,7 @@ func verbs() []verb {
 		{name: "apply", help: "copy what a kept layer holds to your files", model: applyVerb},
 		{name: "rm", help: "remove sandboxes that have ended, and kept layers", model: rmVerb},
 		{name: "prune", help: "remove all kept layers that are not in use", model: pruneVerb},
+		{name: "build", help: "make an image of a Dockerfile, each instruction a cached layer", model: buildVerb},
 		{name: "image", help: "the local store of images: pull, load, list, look into", sibling: "sbx-image", model: imageVerb},
 		{name: "load", help: "add the images of an archive to the store", sibling: "sbx-image", model: loadVerb},
 		{name: "save", help: "write images of the store as an archive", sibling: "sbx-image", model: saveVerb},
