@@ -56,6 +56,9 @@ var wants = map[string]want{
 		},
 	},
 
+	// The id of an image that shows the host's programs is this host's.
+	"build-first":  {Has: []string{"[1/5] FROM host", "[2/5] WORKDIR /app", "[5/5] CMD cat words config", "Built essay: 4 layers, none of the steps from the cache"}},
+
 	"ci-report": {Codes: []int{124, 0}},
 
 	"profiles-key": {Codes: []int{0, 125}},
