@@ -11,6 +11,13 @@ import (
 // place of facts, and steps that the task does not allow to be left out. A
 // folder of the student's own, bin, holds copies of true with the names of others.
 var cheats = map[string][]string{
+	"10-layers": {
+		"sbx run --ro /usr --image kiosk:2 -- cat /srv/menu",
+		"sbx run -- sh -c 'cat data/sbx/layers/*/root/srv/token'",
+		"sbx run -- cat kiosk.tar",
+		"sbx run -- echo token",
+		"sbx run --rw . -- sh -c 'for f in data/sbx/layers/*/root/srv/token; do echo mine >$f; done; echo mine'",
+	},
 	"13-pid1": {
 		"sbx run --skip pid --timeout 1s -- sh job",
 		"sbx run --as-pid-1 --only pid -- sh job",

@@ -39,7 +39,7 @@ func TestEveryLesson(t *testing.T) {
 				secret = l.Secrets[0]
 			}
 			wrong := map[string]string{"the first answer": l.Answer}
-			if len(l.Off.CMD) > 0 && len(l.Secrets) == 0 {
+			if !l.Off.IsZero() && len(l.Secrets) == 0 {
 				wrong["the off line"] = l.Off.String()
 			}
 			for name, answer := range wrong {
@@ -54,7 +54,7 @@ func TestEveryLesson(t *testing.T) {
 					t.Errorf("%s: there is no hint for it: %s\n%+v", name, answer, rep.Findings)
 				}
 			}
-			solution := l.Solution
+			solution := l.SolutionFor(r)
 			if secret != "" {
 				solution = secret
 			}
@@ -88,7 +88,7 @@ func TestPrintingDoesNotPass(t *testing.T) {
 		t.Run(l.ID(), func(t *testing.T) {
 			t.Parallel()
 			r := student(t, l)
-			line, err := Parse(l.Solution)
+			line, err := Parse(l.SolutionFor(r))
 			if err != nil {
 				t.Fatal(err)
 			}

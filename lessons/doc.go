@@ -19,8 +19,17 @@
 //	                     its line "# want: …" says what it is to show
 //	-- env/NAME --       a variable that sbx inherits
 //	-- fd/3 --           what sbx inherits open for reading, from 3 on
+//	-- image/NAME/N --   the step that made layer N of an image, from 2 on: the
+//	                     lowest has but links into /usr, to be shown with --ro
+//	-- image/NAME/N/PATH -- a file of that layer; .wh.FILE removes FILE below.
+//	                     In its text {secret} is a word, another in each folder
 //	-- beside --         a program in Perl that runs on the host meanwhile: it
 //	                     prints a line when it is ready and ends with its stdin
+//
+// The images lie in the student's folder as archives, and in a store of its own:
+// sbx has its folder data as XDG_DATA_HOME. In the section solution {layer IMAGE N}
+// is the folder of a layer. The lines of the experiment may have another verb than
+// run, such as sbx image inspect; an answer may not.
 //
 // Where the head has "secrets: STEP…", one of these steps is off and the answer
 // is its name: a line of the section solution is "STEP: CMD", and CMD shows it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -17,6 +18,9 @@ import (
 type Given struct {
 	Env  []string // K=V, in the environment of sbx
 	Open []string // what can be read from descriptor 3, 4 and so on
+	// Data is the folder of the student's that is XDG_DATA_HOME for sbx, so that
+	// the lesson has a store of images of its own; "" for the student's.
+	Data string
 	// Beside is a program in Perl that runs on the host, in the student's
 	// folder, from before the line begins until after it ended. It prints a line
 	// when it is ready and ends when its stdin does.
@@ -42,6 +46,9 @@ func (g Given) Lend(cmd *exec.Cmd) (takeBack func(), err error) {
 	}()
 	if len(g.Env) > 0 {
 		cmd.Env = append(cmd.Environ(), g.Env...)
+	}
+	if g.Data != "" {
+		cmd.Env = append(cmd.Environ(), "XDG_DATA_HOME="+filepath.Join(cmd.Dir, g.Data))
 	}
 	for _, text := range g.Open {
 		f, err := unnamed(text)

@@ -37,6 +37,9 @@ type Lesson struct {
 	check []claim
 	hints []hint
 	probe map[string]string
+	// images are those that lie in the student's folder, by name: the layers but
+	// for the lowest, which every image has (hostLayer).
+	images map[string][]imageLayer
 }
 
 // Question is asked before the experiment runs.
@@ -120,7 +123,7 @@ func parse(dir string, text []byte) (*Lesson, error) {
 	if !ok || err != nil || n <= 0 {
 		return nil, fmt.Errorf("the folder %s is not called NN-name", dir)
 	}
-	l := &Lesson{Number: n, Name: name, Files: map[string]string{}, probe: map[string]string{}}
+	l := &Lesson{Number: n, Name: name, Files: map[string]string{}, probe: map[string]string{}, images: map[string][]imageLayer{}}
 	a := txtar.Parse(text)
 	if err := l.head(string(a.Comment)); err != nil {
 		return nil, err
@@ -180,9 +183,9 @@ func (l *Lesson) section(name, text string) (err error) {
 	case "task":
 		l.Task = trimmed
 	case "off":
-		l.Off, err = Parse(trimmed)
+		l.Off, err = parseAny(trimmed)
 	case "on":
-		l.On, err = Parse(trimmed)
+		l.On, err = parseAny(trimmed)
 	case "predict":
 		l.Predict = question(trimmed)
 	case "answer":
@@ -219,6 +222,9 @@ func (l *Lesson) section(name, text string) (err error) {
 		l.Given.Open = append(l.Given.Open, text)
 	case "beside":
 		l.Given.Beside = text
+	case "image":
+		l.Given.Data = dataFolder
+		return l.addImage(rest, text)
 	case "probe":
 		l.probe[rest] = text
 	default:

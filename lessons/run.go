@@ -85,9 +85,10 @@ type SetupError struct {
 	Hint     string `json:"hint"`
 }
 
-// Prepare writes the lesson's files into the student's folder. Those that are
-// there stay as they are, unless anew asks for the first state: then
-// everything else in the folder goes.
+// Prepare writes the lesson's files into the student's folder, and its images
+// into a store in it; without Sbx these are archives only. Those that are there
+// stay as they are, unless anew asks for the first state: then everything else in
+// the folder goes.
 func (r *Runner) Prepare(l *Lesson, anew bool) error {
 	if anew {
 		if err := removeAll(r.Dir); err != nil {
@@ -113,7 +114,7 @@ func (r *Runner) Prepare(l *Lesson, anew bool) error {
 			return err
 		}
 	}
-	return nil
+	return r.prepareImages(l)
 }
 
 // removeAll removes a folder, upper layers included: overlay leaves a folder of
@@ -133,6 +134,9 @@ func removeAll(dir string) error {
 // Run runs a line and gathers what can be known of it. An error means that sbx
 // itself could not be run; a line that fails is an Observation.
 func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
+	if len(line.Other) > 0 {
+		return r.other(ctx, line)
+	}
 	tmp, err := os.MkdirTemp("", "sbx-lesson-")
 	if err != nil {
 		return nil, err
@@ -203,6 +207,41 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 		o.Survivors = survivors(o.View)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
+	}
+	return o, nil
+}
+
+// other runs a line whose verb is not run: there is no CMD, and its output and its
+// exit code are all that there is to see.
+func (r *Runner) other(ctx context.Context, line Line) (*Observation, error) {
+	timeout := r.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	cmd := exec.CommandContext(within, r.Sbx, line.Other...)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = r.Dir, r.Env, time.Second
+	var stdout, stderr limited
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	takeBack, err := r.Given.Lend(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer takeBack()
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return nil, err
+	}
+	o := &Observation{Line: line, Stdout: stdout.buffer.Bytes(), Stderr: stderr.buffer.Bytes(), Cut: stdout.cut || stderr.cut, runner: r, ctx: ctx}
+	o.Code = cmd.ProcessState.ExitCode()
+	o.Result.Verdict, o.Result.Code = sandbox.VerdictExited, o.Code
+	if within.Err() != nil {
+		o.Result.Verdict, o.Result.Code, o.Code = sandbox.VerdictTimeout, 124, 124
 	}
 	return o, nil
 }

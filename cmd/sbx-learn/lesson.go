@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -119,7 +118,7 @@ func (cmd *runCommand) Run() error {
 		return c.box(l, cmd.CMD)
 	}
 	for _, line := range []lessons.Line{l.Off, l.On} {
-		if len(line.CMD) == 0 {
+		if line.IsZero() {
 			continue
 		}
 		fmt.Println("$", line)
@@ -152,7 +151,7 @@ func (c *course) box(l *lessons.Lesson, cmd []string) error {
 // pass runs a line with this program's own stdin, stdout and stderr. How it
 // ends is part of the experiment, not an error.
 func (c *course) pass(l *lessons.Lesson, line lessons.Line) error {
-	cmd := exec.Command(c.sbx, slices.Concat([]string{"run"}, line.Flags, []string{"--"}, line.CMD)...)
+	cmd := exec.Command(c.sbx, line.Args()...)
 	cmd.Dir = c.state.Folder(l)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	takeBack, err := l.Given.Lend(cmd)

@@ -286,7 +286,7 @@ func (w *watch) experiment() tea.Cmd {
 	return w.work("running", func() tea.Msg {
 		var b strings.Builder
 		for _, line := range []lessons.Line{l.Off, l.On} {
-			if len(line.CMD) == 0 {
+			if line.IsZero() {
 				continue
 			}
 			o, err := w.course.runner(l).Run(w.ctx, line)

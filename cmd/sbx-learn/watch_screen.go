@@ -55,7 +55,7 @@ func (w *watch) showCheck(m checked) {
 	}
 	text := reportText(m.report, min(w.width, mostWide))
 	if m.report.Passed {
-		text += "\n" + soft.Render("One way to do it: ") + w.lesson.Solution + "\n\n" + bold.Render("n") + " goes on to the next lesson."
+		text += "\n" + soft.Render("One way to do it: ") + w.lesson.SolutionFor(w.course.runner(w.lesson)) + "\n\n" + bold.Render("n") + " goes on to the next lesson."
 	} else {
 		text += "\n" + bold.Render("h") + " says what this means."
 	}

@@ -180,10 +180,12 @@ type stepTime struct {
 
 // boardJSON is what a run of the board gives.
 type boardJSON struct {
-	Version int              `json:"version"`
-	Panes   []pane           `json:"panes"`
-	Changes []observe.Change `json:"changes"` // from the first pane's process to the second's
-	Waited  int              `json:"waited"`  // how many stood before in the queue
+	Version int    `json:"version"`
+	Panes   []pane `json:"panes"`
+	// Changes are from the first pane's process to the second's; null where there
+	// are no two processes to compare, but lines of another verb than run.
+	Changes []observe.Change `json:"changes"`
+	Waited  int              `json:"waited"` // how many stood before in the queue
 }
 
 func (s *Server) run(r *request) (any, error) {
@@ -264,6 +266,9 @@ func (s *Server) both(r *request, runner *lessons.Runner, titles [2]string, firs
 	markSame(out.Panes[0].Output, out.Panes[1].Output)
 	if views[0] != nil && views[1] != nil {
 		out.Changes = observe.Diff(views[0], views[1])
+	}
+	if len(first.Other)+len(second.Other) > 0 {
+		out.Changes = nil
 	}
 	return out, nil
 }

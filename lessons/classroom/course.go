@@ -70,10 +70,10 @@ func (s *Server) readLesson(r *request) (any, error) {
 	for _, c := range l.Predict.Choices {
 		out.Choices = append(out.Choices, c.Text)
 	}
-	if len(l.Off.CMD) > 0 && !out.Word {
+	if !l.Off.IsZero() && !out.Word {
 		out.Off = l.Off.String()
 	}
-	if len(l.On.CMD) > 0 && !out.Word {
+	if !l.On.IsZero() && !out.Word {
 		out.On = l.On.String()
 	}
 	if next := lessons.Next(l); next != nil {

@@ -143,11 +143,12 @@ func run(root, file string, commands []string) ([]result, error) {
 }
 
 // scene makes a copy of the folder that the commands of a file begin in: two
-// small files, or those of the lesson that the file belongs to.
+// small files, or those of the lesson that the file belongs to, with its images as
+// archives.
 func scene(file string) (string, error) {
-	name, files := "essay", map[string]string{"thesis.txt": "my only copy\n", "notes/chapter-1.txt": "more of it\n"}
+	name, lesson := "essay", &lessons.Lesson{Files: map[string]string{"thesis.txt": "my only copy\n", "notes/chapter-1.txt": "more of it\n"}}
 	if l, ok := lessons.Find(filepath.Base(filepath.Dir(file))); ok {
-		name, files = l.ID(), l.Files
+		name, lesson = l.ID(), l
 	}
 	top, err := os.MkdirTemp("", "transcript")
 	if err != nil {
@@ -157,7 +158,7 @@ func scene(file string) (string, error) {
 		return "", err
 	}
 	runner := &lessons.Runner{Dir: filepath.Join(top, name)}
-	return runner.Dir, errors.Join(runner.Prepare(&lessons.Lesson{Files: files}, false), os.Chmod(runner.Dir, 0o755))
+	return runner.Dir, errors.Join(runner.Prepare(lesson, false), os.Chmod(runner.Dir, 0o755))
 }
 
 // host is this host's name, as a word.

@@ -81,7 +81,7 @@ async function experiment(command) {
   const done = await busy('experiment-status', 'Running', signal => call('experiment', { lesson: lesson.id, command }, signal))
   if (!done) return
   $('experiment-panes').replaceChildren(...done.panes.map(p => paneOf(p, done.panes.length > 1)))
-  $('experiment-found').replaceChildren(...(done.panes.length > 1 ? [el('h3', {}, 'What differs for the kernel, on the right'), ...changesOf(done.changes)] : []))
+  $('experiment-found').replaceChildren(...(done.panes.length > 1 && done.changes ? [el('h3', {}, 'What differs for the kernel, on the right'), ...changesOf(done.changes)] : []))
 }
 
 async function check(event) {
