@@ -67,12 +67,13 @@ func (c *Cmd) changes() ([]Change, error) {
 	return out, errors.Join(errs...)
 }
 
-// Changes lists what CMD wrote to an upper layer on the disk, in the order of
-// paths. No run may be using it.
-func (u *Upper) Changes() ([]Change, error) {
+// Changes lists what CMD wrote to an upper layer, in the order of paths, as it is
+// at that moment. Base is a descriptor of the folder that Dir is relative to, where
+// it is (Cmd.Layers).
+func (u *Upper) Changes(base int) ([]Change, error) {
 	var out []Change
 	w := walker{lower: u.Lower, lowers: u.Lowers, target: u.Target, made: u.Made, out: &out}
-	err := w.walk(unix.AT_FDCWD, u.Dir)
+	err := w.walk(base, u.Dir)
 	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
 	return out, err
 }
@@ -138,7 +139,7 @@ func (w *walker) folder(top int, at pending) ([]pending, error) {
 	})
 	switch err {
 	case nil:
-	case unix.EACCES, unix.ENAMETOOLONG, unix.ENOENT:
+	case unix.EACCES, unix.ENAMETOOLONG, unix.ENOENT, unix.ENOTDIR, unix.ELOOP: // or CMD has just exchanged it
 		return nil, nil
 	default:
 		return nil, &os.PathError{Op: "openat2", Path: path.Join(w.target, at.rel), Err: err}
@@ -173,7 +174,9 @@ func (w *walker) folder(top int, at pending) ([]pending, error) {
 // is a folder itself.
 func (w *walker) entry(dir int, name, rel string, around below) (isDir bool, under below, err error) {
 	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == unix.ENOENT {
+		return false, nothingBelow, nil // CMD has just removed it
+	} else if err != nil {
 		return false, nothingBelow, &os.PathError{Op: "fstatat", Path: path.Join(w.target, rel), Err: err}
 	}
 	seen := path.Join("/", w.target, rel)

@@ -84,7 +84,7 @@ func (l *Layer) Changes() (*Changes, error) {
 	var errs []error
 	for i, u := range l.Record.Uppers {
 		if len(u.Lowers) > 0 {
-			errs = append(errs, ofImage(&u, i, out))
+			errs = append(errs, l.ofImage(&u, i, out))
 			continue
 		}
 		if l.own(&u) {
@@ -100,8 +100,8 @@ func (l *Layer) Changes() (*Changes, error) {
 
 // ofImage lists what was written over an image, which no folder of the host
 // takes.
-func ofImage(u *sandbox.Upper, index int, out *Changes) error {
-	changes, err := u.Changes()
+func (l *Layer) ofImage(u *sandbox.Upper, index int, out *Changes) error {
+	changes, err := u.Changes(l.base)
 	if errors.Is(err, unix.ENOENT) {
 		return nil // no run has come so far
 	}

@@ -69,6 +69,9 @@ func (s *scan) folder(f at) ([]at, error) {
 		s.skip(f, "CMD took away the right to read it")
 		return nil, nil
 	}
+	if s.layer.live && (err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP) {
+		return nil, nil // CMD has just removed it, or put something else there
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -265,6 +268,9 @@ func (s *scan) deletedIn(host int, f at, kept []string) error {
 	}
 	made := int(-1)
 	if made, err = openBeneath(s.top, f.rel, folderPath); err != nil {
+		if s.layer.live {
+			return nil
+		}
 		return err
 	}
 	defer unix.Close(made)
