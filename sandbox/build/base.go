@@ -165,7 +165,9 @@ func hostLayer(to io.Writer, host *hostTree) error {
 	for _, f := range [][2]string{
 		{"/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"},
 		{"/etc/group", "root:x:0:\nnogroup:x:65534:\n"},
-		{"/etc/hosts", ""}, {"/etc/resolv.conf", ""}, {"/etc/hostname", ""},
+		{"/etc/hosts", ""},
+		{"/etc/resolv.conf", ""},
+		{"/etc/hostname", ""},
 	} {
 		if err := write(f[0], &tar.Header{Typeflag: tar.TypeReg, Mode: 0o644}, f[1]); err != nil {
 			return err

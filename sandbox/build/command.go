@@ -213,12 +213,20 @@ func (b *boxed) prepare(ctx context.Context) (upper string, err error) {
 	if err := container.Apply(&b.spec, i, container.Options{Entrypoint: []string{}}); err != nil {
 		return "", err
 	}
+	if b.spec.User.UID != nil && *b.spec.User.UID == 0 && !b.spec.Skips("user") {
+		b.spec.CapAdd = append(slices.Clone(b.spec.CapAdd), rootRights...)
+	}
 	// With one id there is nobody to give a file to: package managers would end
 	// with an error over owners that the layer does not have either way.
 	b.spec.FakeOwners = !i.Owners && !b.spec.User.Auto && len(b.spec.User.UIDMap) == 0 &&
 		(b.spec.User.UID == nil || *b.spec.User.UID == 0) && !b.spec.Skips("seccomp") && !b.spec.Skips("user") && b.spec.Seccomp == "" && !b.spec.AllowNesting
 	return upper, nil
 }
+
+// rootRights are the capabilities of a RUN that is root, so that package managers
+// can give files to others, and become others themselves. They hold for the ids
+// of the sandbox's own user namespace: the caller and its subordinate ones.
+var rootRights = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"}
 
 // execute runs the sandbox, with its output as the step's.
 func (b *boxed) execute(ctx context.Context) error {
