@@ -57,7 +57,16 @@ var wants = map[string]want{
 	},
 
 	// The id of an image that shows the host's programs is this host's.
-	"build-first":  {Has: []string{"[1/5] FROM host", "[2/5] WORKDIR /app", "[5/5] CMD cat words config", "Built essay: 4 layers, none of the steps from the cache"}},
+	"build-first": {Has: []string{"[1/5] FROM host", "[2/5] WORKDIR /app", "[5/5] CMD cat words config", "Built essay: 4 layers, none of the steps from the cache"}},
+
+	// Ids of sandboxes and digests are others each time.
+	"images-build": {Has: []string{"I count 6 words", "[4/7] RUN sort requirements.txt > installed.txt CACHED [5/7] COPY . .", "Built words:2: 5 layers, 3 steps from the cache"}},
+	"images-look": {Has: []string{
+		"REPOSITORY TAG DIGEST IMAGE ID CREATED SIZE pair 1 sha256:", "localhost:5000/pair latest sha256:", "names pair:1 localhost:5000/pair:latest id sha256:",
+		`cmd ["cat" "/app/two"] workdir /app env PATH=`, "2B 1 1 1 RUN /bin/sh -c rm one; echo 2 > two", "0:0 0B app/.wh.one", "2B RUN /bin/sh -c echo 1 > one",
+	}},
+	"readme-image": {Has: []string{"[4/5] RUN wc -w < thesis.txt > words CACHED", "4 RUN", "LAYER DIFF ID SENT UNPACKED"}},
+	"images-run": {Has: []string{"clock up 1 second", "bin dev etc home", "tick"}},
 
 	"ci-report": {Codes: []int{124, 0}},
 
