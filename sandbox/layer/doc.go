@@ -9,6 +9,7 @@
 //	layers/NAME/lock          flock(2): one sandbox or one change at a time
 //	layers/NAME/up/…          sandbox.Spec.Upper: an upper and a work folder each
 //	layers/NAME/home          sandbox.Spec.Home, empty
+//	layers/.box-ID            what the sandbox ID wrote over an image
 //	layers/.dead-…            what is being removed
 //	layers/.journal-…         temporary names that a change of the host uses
 //

@@ -61,6 +61,7 @@ func CheckName(name string) error {
 const (
 	deadPrefix    = ".dead-"
 	reviewPrefix  = ".review-"
+	boxPrefix     = ".box-"
 	journalPrefix = ".journal-"
 )
 

@@ -39,6 +39,13 @@ type Record struct {
 	Skipped []string     `json:"skipped,omitempty"` // steps that are off
 	// Folders are those of the host in which CMD may have made links.
 	Folders []string `json:"folders,omitempty"`
+	// Image is the image as it was asked for, "" without one; ImageDigest its
+	// manifest's. Ports are those that it says it listens on ("80/tcp"), StopSignal
+	// is what asks its program to end; "" is TERM.
+	Image       string   `json:"image,omitempty"`
+	ImageDigest string   `json:"image_digest,omitempty"`
+	Ports       []string `json:"ports,omitempty"`
+	StopSignal  string   `json:"stop_signal,omitempty"`
 	// Uppers are the upper layers. Those that lie in memory are relative to the
 	// monitor's descriptor LayersFD, and gone with the sandbox; Kept is the name of
 	// the layer (package layer) that has them, or "".

@@ -167,6 +167,24 @@ func lookup(dir, word string) (digest, name string, err error) {
 	return "", "", fmt.Errorf("%s begins the ids of %d images: give more digits", word, len(found))
 }
 
+// Names are the names of the images in a store, as short as they can be typed. A
+// store that is not there has none.
+func Names(dir string) ([]string, error) {
+	var all index
+	err := readJSON(filepath.Join(dir, "oci", "index.json"), &all)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, m := range all.Manifests {
+		if name := m.Annotations[refName]; name != "" {
+			name = strings.TrimPrefix(name, "docker.io/")
+			names = append(names, strings.TrimPrefix(name, "library/"))
+		}
+	}
+	return names, err
+}
+
 // lock says that an image is in use: flock(2), shared, of its manifest. Prune
 // takes it alone before it removes what the image needs.
 func lock(dir, digest string) (*os.File, error) {

@@ -70,6 +70,7 @@ const (
 	valueFile                   // a path
 	valueWord                   // one of words
 	valueSteps                  // a comma list of words
+	valueImage                  // the name of an image
 )
 
 // completions builds the models of all verbs and reads from them.
@@ -110,6 +111,8 @@ func valueOf(name, placeholder string, isBool bool) (valueKind, []string) {
 		return valueSteps, sandbox.StepNames()
 	case name == "tools":
 		return valueSteps, append([]string{"auto", "none"}, (&sandbox.Spec{}).ToolNames()...)
+	case name == "image":
+		return valueImage, nil
 	case name == "profile":
 		return valueWord, profileNames
 	case name == "seccomp":
@@ -157,6 +160,8 @@ _sbx() {
 				continue
 			case valueFile:
 				b.WriteString("\t" + pattern + ") compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n")
+			case valueImage:
+				b.WriteString("\t" + pattern + ") COMPREPLY=($(compgen -W \"" + askNames("images") + "\" -- \"$cur\")); return ;;\n")
 			case valueWord, valueSteps:
 				b.WriteString("\t" + pattern + ") list='" + strings.Join(f.words, " ") + "' ;;\n")
 			default:
@@ -241,6 +246,8 @@ func completeZsh(b *strings.Builder, all []completed) {
 				value = ":" + f.name + ":_files"
 			case valueWord:
 				value = ":" + f.name + ":(" + strings.Join(f.words, " ") + ")"
+			case valueImage:
+				value = ":" + f.name + ":{compadd -- " + askNames("images") + "}"
 			case valueSteps:
 				value = ":" + f.name + ":_sbx_steps"
 			}
@@ -296,6 +303,8 @@ func completeFish(b *strings.Builder, all []completed) {
 				line += " -r -F"
 			case valueWord:
 				line += " -x -a '" + strings.Join(f.words, " ") + "'"
+			case valueImage:
+				line += " -x -a '(" + fishNames("images") + ")'"
 			case valueSteps:
 				line += " -x -a '(__fish_complete_list , \"printf %s\\\\\\n " + strings.Join(f.words, " ") + "\")'"
 			}

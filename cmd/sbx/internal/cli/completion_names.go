@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/sbx-dev/sbx/sandbox/image/local"
 	"github.com/sbx-dev/sbx/sandbox/layer"
 	"github.com/sbx-dev/sbx/sandbox/state"
 )
@@ -13,11 +14,15 @@ import (
 func wordsAfter(verb string) (first []string, kind string) {
 	switch verb {
 	case "image":
-		return []string{"ls", "pull", "push", "load", "save", "import", "tag", "rm", "inspect", "history", "prune"}, ""
+		return []string{"ls", "pull", "push", "load", "save", "import", "tag", "rm", "inspect", "history", "prune"}, "images"
 	case "lesson":
 		return []string{"ls", "start", "run", "check", "hint", "reset", "watch"}, ""
-	case "exec", "logs", "stop", "kill", "wait", "inspect":
+	case "exec", "logs", "stop", "kill", "wait":
 		return nil, "sandboxes"
+	case "inspect":
+		return nil, "looked"
+	case "save":
+		return nil, "images"
 	case "rm", "changes", "apply":
 		return nil, "held"
 	case "cp":
@@ -31,11 +36,12 @@ func askNames(kind string) string { return "$(" + fishNames(kind) + ")" }
 
 func fishNames(kind string) string { return "sbx completion words " + kind + " 2>/dev/null" }
 
-// printNames prints names, a line each: of sandboxes, or with "held" of kept
-// layers as well. Where there is no store there are none.
+// printNames prints names, a line each: of sandboxes, with "held" of kept layers
+// as well, with "looked" of images as well; or of images alone. Where there is no
+// store there are none.
 func printNames(kind string) error {
 	var names []string
-	if boxes, err := state.DefaultStore(); err == nil {
+	if boxes, err := state.DefaultStore(); err == nil && kind != "images" {
 		list, _ := boxes.List()
 		for _, r := range list {
 			if r.Name != "" {
@@ -48,6 +54,10 @@ func printNames(kind string) error {
 	if layers, err := layer.DefaultStore(); err == nil && kind == "held" {
 		kept, _ := layers.Names()
 		names = append(names, kept...)
+	}
+	if dir, err := local.DefaultDir(); err == nil && (kind == "images" || kind == "looked") {
+		images, _ := local.Names(dir)
+		names = append(names, images...)
 	}
 	if len(names) == 0 {
 		return nil

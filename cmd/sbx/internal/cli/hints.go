@@ -1,16 +1,17 @@
 package cli
 
-// dockerHabit says what a word of docker's is called here.
-func dockerHabit(word string) (string, bool) {
+// dockerHabit says what a word of docker's is called here, with the words that
+// came after it.
+func dockerHabit(word string, rest []string) (string, bool) {
 	switch word {
 	case "images":
 		return "sbx image ls", true
 	case "rmi":
-		return "sbx image rm", true
+		return shellLine(append([]string{"sbx", "image", "rm"}, rest...)), true
 	case "pull", "push", "tag", "import", "history":
-		return "sbx image " + word, true
+		return shellLine(append([]string{"sbx", "image", word}, rest...)), true
 	case "diff":
-		return "sbx changes NAME lists what a kept layer holds, sbx run --changes what CMD wrote", true
+		return "sbx changes NAME lists what a sandbox or a kept layer holds, sbx run --changes what CMD wrote", true
 	case "start", "create", "restart":
 		return "sbx run -d --name NAME -- CMD makes a sandbox and starts it; one that has ended is not started again", true
 	case "attach":

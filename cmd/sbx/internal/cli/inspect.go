@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-dev/sbx/sandbox/image/local"
 	"github.com/sbx-dev/sbx/sandbox/observe"
+	"github.com/sbx-dev/sbx/sandbox/state"
 )
 
 // inspectCommand is the model of sbx inspect.
@@ -19,16 +21,16 @@ type inspectCommand struct {
 	Tree bool   `name:"tree" help:"Draw the isolation boxes around the process as a tree."`
 	SVG  string `name:"svg" placeholder:"FILE" help:"Draw the boxes to FILE, for a page or a projector; - is standard output."`
 
-	Words []string `arg:"" optional:"" help:"A process id, or the name or id of a sandbox; none means sbx itself, and so the place that it is called in."`
+	Words []string `arg:"" optional:"" help:"A process id, the name or id of a sandbox, or an image; none means sbx itself, and so the place that it is called in."`
 }
 
 func inspectVerb() command { return &inspectCommand{} }
 
-func (*inspectCommand) usage() string { return "[--tree] [--svg FILE] [--json] [PID|ID]" }
+func (*inspectCommand) usage() string { return "[--tree] [--svg FILE] [--json] [PID|ID|IMAGE]" }
 
 // Help implements kong.HelpProvider.
 func (*inspectCommand) Help() string {
-	return `Reads from /proc which namespaces a process is in, how its ids are mapped, what it has mounted, which capabilities, filters and limits it has, and what it sees of other processes and of the network; and says in what it differs from the place that sbx is called in. Nothing runs inside the process.`
+	return `Reads from /proc which namespaces a process is in, how its ids are mapped, what it has mounted, which capabilities, filters and limits it has, and what it sees of other processes and of the network; and says in what it differs from the place that sbx is called in. Nothing runs inside the process. Of an image it shows config and layers, as sbx image inspect does; a sandbox of the name comes first.`
 }
 
 func (*inspectCommand) examples() [][2]string {
@@ -43,6 +45,13 @@ func (i *inspectCommand) run(c *call) error {
 	words := c.cmd(i.Words)
 	if len(words) > 1 {
 		return &usageError{msg: "one process at a time", hint: "sbx inspect " + words[0]}
+	}
+	if len(words) == 1 && i.isImage(words[0]) {
+		args := []string{"inspect"}
+		if i.JSON {
+			args = append(args, "--json")
+		}
+		return execSibling(verb{name: "image", sibling: "sbx-image"}, append(args, "--", words[0]))
 	}
 	self, err := observe.Self()
 	if err != nil {
@@ -94,6 +103,29 @@ func (i *inspectCommand) run(c *call) error {
 	return err
 }
 
+// isImage says whether a word names no process and no sandbox, but an image of the
+// store.
+func (i *inspectCommand) isImage(word string) bool {
+	if _, err := strconv.Atoi(word); err == nil || i.Tree || i.SVG != "" {
+		return false
+	}
+	if boxes, err := state.DefaultStore(); err == nil {
+		if _, err := boxes.Find(word); !errors.Is(err, state.ErrNotExist) {
+			return false
+		}
+	}
+	dir, err := local.DefaultDir()
+	if err != nil {
+		return false
+	}
+	image, err := local.Find(dir, word)
+	if err != nil {
+		return false
+	}
+	image.Close()
+	return true
+}
+
 // writeDrawing writes the boxes as SVG, beside the file first and then in its
 // place, so that a page which shows it never shows half of it.
 func writeDrawing(name string, boxes *observe.Box) error {
@@ -125,7 +157,7 @@ func snapshotOf(word string) (*observe.View, error) {
 		defer p.Close()
 		pid, word = r.CMD.Pid, strconv.Itoa(r.CMD.Pid)
 	} else if pid <= 0 {
-		return nil, &usageError{msg: quoted(word) + " is no process id", hint: "sbx inspect PID, or the name of a sandbox"}
+		return nil, &usageError{msg: quoted(word) + " is no process id", hint: "sbx inspect PID, the name of a sandbox, or an image"}
 	}
 	view, err := observe.Snapshot(pid)
 	switch {

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/image/local"
+	"github.com/sbx-dev/sbx/sandbox/layer"
 	"github.com/sbx-dev/sbx/sandbox/state"
 )
 
@@ -23,10 +25,13 @@ import (
 // nothing.
 type life struct {
 	box    *state.Sandbox
-	log    *state.Log // nil in the foreground
-	caller *os.File   // who started it waits here for the id; nil once it was told
-	remove bool       // at the end
-	kept   string     // the name that --keep gives
+	log    *state.Log   // nil in the foreground
+	caller *os.File     // who started it waits here for the id; nil once it was told
+	remove bool         // at the end
+	kept   string       // the name that --keep gives
+	layer  *layer.Layer // of its own, over an image; nil where that lies in memory
+	image  *local.Image // nil without --image
+	ref    string       // the image as it was asked for
 	ran    bool
 	own    *os.File // what sbx itself says, once the caller has gone
 	copied chan struct{}
@@ -116,6 +121,10 @@ func (r *runCommand) beginLife(cmd *sandbox.Cmd) (*life, error) {
 	if l.box, err = store.Create(r.Name); err != nil {
 		return nil, stateError(err, "sbx rm "+r.Name+" forgets the other one; sbx ps -a lists them")
 	}
+	if r.Image != "" {
+		l.ref, l.image = r.Image, imagesInUse[len(imagesInUse)-1]
+		l.keepLayer(&cmd.Spec)
+	}
 	err = l.keepFilter(&cmd.Spec)
 	if err == nil && r.Detach {
 		if l.log, err = state.NewLog(l.box.Dir(), state.LogSize); err == nil {
@@ -127,6 +136,26 @@ func (r *runCommand) beginLife(cmd *sandbox.Cmd) (*life, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// keepLayer has what is written over an image lie on the disk until sbx rm. Where
+// that cannot be it lies in memory, as without a name.
+func (l *life) keepLayer(spec *sandbox.Spec) {
+	if spec.Upper != "" || spec.Skips("overlay") {
+		return
+	}
+	layers, err := layer.DefaultStore()
+	if err == nil && isShown(spec, layers.Dir()) {
+		err = errors.New(layers.Dir() + " is shown inside")
+	}
+	if err == nil {
+		l.layer, err = layers.CreateSandbox(l.box.Record.ID, l.box.Dir())
+	}
+	if err != nil {
+		say("what CMD writes lies in memory, and is gone with the sandbox: " + err.Error())
+		return
+	}
+	spec.Upper = l.layer.Upper()
 }
 
 // keepFilter keeps a copy of a filter's profile: sbx exec takes the same, also
@@ -160,6 +189,7 @@ func (l *life) started(cmd *sandbox.Cmd) {
 		if layers := cmd.Layers(); layers != nil {
 			r.LayersFD = int(layers.Fd())
 		}
+		r.Image, r.ImageDigest, r.Ports, r.StopSignal = l.aboutImage()
 		r.Init, r.CMD = state.ProcessOf(cmd.InitPid()), state.ProcessOf(cmd.Pid())
 	})
 	if err != nil {
@@ -243,6 +273,14 @@ func (l *life) close() {
 	}
 	if l.log != nil {
 		l.log.Close()
+	}
+	if l.layer != nil {
+		if l.remove || !l.ran {
+			if err := removeLayer(l.layer); err != nil {
+				say(err.Error() + ": sbx prune goes on with it")
+			}
+		}
+		l.layer.Close()
 	}
 	if l.remove || !l.ran {
 		if err := l.box.Remove(); err != nil && !errors.Is(err, state.ErrNotExist) {

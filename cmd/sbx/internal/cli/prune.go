@@ -23,7 +23,7 @@ func (*pruneCommand) usage() string { return "[flags]" }
 
 // Help implements kong.HelpProvider.
 func (*pruneCommand) Help() string {
-	return `Removes all kept layers that no run is using, and what an interrupted rm, apply, --review or --out has left. It shows them first, and asks.`
+	return `Removes all kept layers that no run is using, the layers of sandboxes that nothing is known of any more, and what an interrupted rm, apply, --review or --out has left. It shows them first, and asks.`
 }
 
 func (*pruneCommand) examples() [][2]string {
@@ -58,14 +58,23 @@ func (p *pruneCommand) run(*call) error {
 			size += k.Size
 		}
 	}
+	forgotten := store.Forgotten()
+	defer func() {
+		for _, l := range forgotten {
+			l.Close()
+		}
+	}()
+	for _, l := range forgotten {
+		size += l.Size()
+	}
 	interrupted := store.Interrupted()
 	if len(old) > 0 {
 		showLayers(os.Stdout, old)
 	}
 	switch {
-	case len(old) == 0 && interrupted == 0:
+	case len(old) == 0 && interrupted == 0 && len(forgotten) == 0:
 		if !p.DryRun { // temporary files in folders of the host are not counted
-			if _, err := store.Sweep(); err != nil {
+			if err := sweepLayers(store); err != nil {
 				return err
 			}
 		}
@@ -74,8 +83,12 @@ func (p *pruneCommand) run(*call) error {
 	case interrupted > 0:
 		say(plural(interrupted, "removal or review") + " that was interrupted is removed too")
 	}
+	if len(forgotten) > 0 {
+		say(plural(len(forgotten), "layer") + " of sandboxes that nothing is known of any more")
+	}
+	n := len(old) + len(forgotten)
 	if p.DryRun {
-		say(plural(len(old), "layer") + " would be removed: " + sizeText(size))
+		say(plural(n, "layer") + " would be removed: " + sizeText(size))
 		return nil
 	}
 	if !p.Force {
@@ -83,14 +96,20 @@ func (p *pruneCommand) run(*call) error {
 		if tty == nil {
 			return &usageError{msg: "asks first, and here is no terminal to ask at", hint: "-f removes without asking, --dry-run shows"}
 		}
-		if ask(tty, "Remove "+plural(len(old), "layer")+", "+sizeText(size)+"? [y]es, [N]o", "yn") != 'y' {
+		if ask(tty, "Remove "+plural(n, "layer")+", "+sizeText(size)+"? [y]es, [N]o", "yn") != 'y' {
 			say("nothing is removed")
 			return nil
 		}
 	}
-	_, err = store.Sweep()
-	errs := []error{err}
+	errs := []error{sweepLayers(store)}
 	removed := 0
+	for _, l := range forgotten {
+		err := removeLayer(l)
+		if err == nil {
+			removed++
+		}
+		errs = append(errs, err)
+	}
 	for _, k := range old {
 		l, err := store.Open(k.Name)
 		switch {
@@ -100,7 +119,7 @@ func (p *pruneCommand) run(*call) error {
 			say("the layer " + k.Name + " is in use by now: it stays")
 			continue
 		case err == nil:
-			err = l.Remove()
+			err = removeLayer(l)
 		}
 		if err == nil {
 			removed++

@@ -42,7 +42,10 @@ func (*psCommand) examples() [][2]string {
 type listed struct {
 	ID      string     `json:"id"`
 	Name    string     `json:"name,omitempty"`
-	Root    string     `json:"root"` // "host", or the folder of --rootfs
+	Root    string     `json:"root"` // "host", the image, or the folder of --rootfs
+	Image   string     `json:"image,omitempty"`
+	Digest  string     `json:"image_digest,omitempty"`
+	Ports   []string   `json:"ports,omitempty"` // that the image says it listens on
 	Command []string   `json:"command"`
 	Status  string     `json:"status"`
 	Code    *int       `json:"code,omitempty"` // of one that has ended
@@ -74,9 +77,12 @@ func (p *psCommand) run(c *call) error {
 			continue
 		}
 		l := listed{
-			ID: r.ID, Name: r.Name, Root: "host", Command: r.Spec.Args, Status: r.Status, Created: r.Created, Skipped: r.Skipped, status: statusText(r),
+			ID: r.ID, Name: r.Name, Root: "host", Image: r.Image, Digest: r.ImageDigest, Ports: r.Ports, Command: r.Spec.Args, Status: r.Status, Created: r.Created, Skipped: r.Skipped, status: statusText(r),
 		}
-		if r.Spec.Rootfs != "" {
+		switch {
+		case r.Image != "":
+			l.Root = r.Image
+		case r.Spec.Rootfs != "":
 			l.Root = r.Spec.Rootfs
 		}
 		if r.Status == state.Running {
@@ -123,15 +129,18 @@ func (p *psCommand) print(rows []listed, all int) error {
 	s, cols := styleOf(os.Stdout), width(os.Stdout)
 	// Columns that say the same of each are left out, and CMD, which is last, is
 	// cut where the line ends.
-	header := []string{"ID", "NAME", "STATUS"}
-	var runs, skips, roots bool
+	header, root := []string{"ID", "NAME"}, "ROOT"
+	var runs, skips, roots, ports bool
 	for _, r := range rows {
 		runs, skips, roots = runs || r.Status == state.Running, skips || len(r.Skipped) > 0, roots || r.Root != "host"
+		if ports = ports || len(r.Ports) > 0; r.Image != "" {
+			root = "IMAGE"
+		}
 	}
 	for _, h := range []struct {
 		on   bool
 		name []string
-	}{{runs, []string{"PIDS", "MEMORY"}}, {skips, []string{"STEPS OFF"}}, {roots, []string{"ROOT"}}, {true, []string{"COMMAND"}}} {
+	}{{roots, []string{root}}, {true, []string{"STATUS"}}, {runs, []string{"PIDS", "MEMORY"}}, {ports, []string{"PORTS"}}, {skips, []string{"STEPS OFF"}}, {true, []string{"COMMAND"}}} {
 		if h.on {
 			header = append(header, h.name...)
 		}
@@ -145,7 +154,11 @@ func (p *psCommand) print(rows []listed, all int) error {
 		case r.Status != state.Running:
 			code = "2"
 		}
-		row := []cell{{r.ID, ""}, {dashed(r.Name), "1"}, {r.status, code}}
+		row := []cell{{r.ID, ""}, {dashed(r.Name), "1"}}
+		if roots {
+			row = append(row, cell{visible(r.Root), ""})
+		}
+		row = append(row, cell{r.status, code})
 		if runs {
 			pids, memory := "", ""
 			if r.Pids != nil {
@@ -153,11 +166,11 @@ func (p *psCommand) print(rows []listed, all int) error {
 			}
 			row = append(row, cell{dashed(pids), ""}, cell{dashed(memory), ""})
 		}
+		if ports {
+			row = append(row, cell{dashed(strings.Join(r.Ports, " ")), ""})
+		}
 		if skips {
 			row = append(row, cell{dashed(skippedText(r.Skipped)), "33"})
-		}
-		if roots {
-			row = append(row, cell{visible(r.Root), ""})
 		}
 		table = append(table, append(row, cell{visible(strings.Join(strings.Fields(strings.Join(r.Command, " ")), " ")), ""}))
 	}

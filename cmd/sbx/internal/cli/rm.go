@@ -55,7 +55,7 @@ func (r *rmCommand) remove(word string) error {
 	if layer.CheckName(word) == nil {
 		l, lerr := layers.Open(word)
 		if lerr == nil {
-			return layerError(layers, word, l.Remove())
+			return layerError(layers, word, removeLayer(l))
 		}
 		if !errors.Is(lerr, layer.ErrNotExist) || errors.Is(err, state.ErrNotExist) {
 			return layerError(layers, word, lerr)
@@ -75,6 +75,9 @@ func (r *rmCommand) removeSandbox(store state.Store, box *state.Record, word str
 		}
 	}
 	err := store.Remove(box)
+	if err == nil {
+		err = removeLayerOf(box)
+	}
 	switch {
 	case errors.Is(err, state.ErrRunning):
 		return &usageError{msg: word + " is running", hint: "sbx stop " + word + " first, or sbx rm -f " + word}

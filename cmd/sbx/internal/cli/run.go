@@ -151,6 +151,8 @@ func (r *runCommand) run(c *call) error {
 			kept = "as " + w.kept
 		} else if spec.Upper != "" && w == nil {
 			kept = "in " + spec.Upper
+		} else if life != nil && life.layer != nil && !life.remove {
+			kept = "until sbx rm " + life.box.Record.ID
 		}
 		printChanges(os.Stderr, cmd.Result.Changes, kept)
 	}

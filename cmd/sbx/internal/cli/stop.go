@@ -15,7 +15,7 @@ import (
 
 // stopCommand is the model of sbx stop.
 type stopCommand struct {
-	Signal string `name:"signal" short:"s" placeholder:"SIGNAL" help:"The signal that asks CMD to end; TERM by default."`
+	Signal string `name:"signal" short:"s" placeholder:"SIGNAL" help:"The signal that asks CMD to end; the image's own by default, or TERM."`
 	Time   string `name:"time" short:"t" placeholder:"SECONDS" help:"How long CMD has for it, 10 by default; then SIGKILL ends the sandbox."`
 
 	Words []string `arg:"" optional:"" help:"Names or ids of sandboxes."`
@@ -38,8 +38,7 @@ func (*stopCommand) examples() [][2]string {
 const stopTime = 10 * time.Second
 
 func (s *stopCommand) run(c *call) error {
-	sig, err := parseSignal(s.Signal, unix.SIGTERM)
-	if err != nil {
+	if _, err := parseSignal(s.Signal, unix.SIGTERM); err != nil {
 		return err
 	}
 	limit := stopTime
@@ -55,8 +54,21 @@ func (s *stopCommand) run(c *call) error {
 		if err != nil {
 			return err
 		}
-		return endSandbox(store, r, sig, limit)
+		return endSandbox(store, r, s.signalFor(r), limit)
 	})
+}
+
+// signalFor is what asks the CMD of a sandbox to end.
+func (s *stopCommand) signalFor(r *state.Record) unix.Signal {
+	text := s.Signal
+	if text == "" {
+		text = r.StopSignal
+	}
+	sig, err := parseSignal(text, unix.SIGTERM)
+	if err != nil {
+		return unix.SIGTERM
+	}
+	return sig
 }
 
 // endSandbox asks CMD to end by a signal, and kills the sandbox after the time.
@@ -104,6 +116,10 @@ func parseSignal(text string, otherwise unix.Signal) (unix.Signal, error) {
 	}
 	if sig := unix.SignalNum(name); sig != 0 {
 		return sig, nil
+	}
+	// The C library keeps the first two for itself (signal(7)).
+	if n, err := strconv.Atoi(strings.TrimPrefix(name, "SIGRTMIN+")); err == nil && n >= 0 && n <= 30 {
+		return unix.Signal(34 + n), nil
 	}
 	return 0, &usageError{msg: "-s " + text + ": is no signal", hint: "a name such as TERM, INT or HUP, or a number"}
 }

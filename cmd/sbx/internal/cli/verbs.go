@@ -162,7 +162,7 @@ func unknownVerb(name string, rest []string) error {
 	if strings.HasPrefix(name, "-") {
 		return &usageError{msg: "flags come after the verb", hint: "sbx run " + name + " …"}
 	}
-	if hint, ok := dockerHabit(name); ok {
+	if hint, ok := dockerHabit(name, rest); ok {
 		return &usageError{msg: "no verb is called " + quoted(name), hint: hint}
 	}
 	var names []string
