@@ -67,6 +67,7 @@ type unpacker struct {
 	parentName string
 	dirs       map[string]folder // by the path that the kernel gives
 	rootPath   string
+	buffer     []byte // of copy
 }
 
 // folder is what a folder gets at the end: a mode without w or x would keep its

@@ -17,11 +17,21 @@ import (
 // create makes the entry, in place of what an earlier one of that name made.
 func (u *unpacker) create(dir *os.File, e entry, data io.Reader) error {
 	at, h := int(dir.Fd()), e.header
-	hidden, err := u.clear(dir, e)
-	if err != nil {
-		return err
-	}
 	var file *os.File
+	var hidden bool
+	var err error
+	regular := h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse
+	if regular { // most entries are, and nearly none of them has another before it
+		file, err = createChild(at, e.base)
+	}
+	if !regular || errors.Is(err, unix.EEXIST) {
+		if hidden, err = u.clear(dir, e); err != nil {
+			return err
+		}
+		if regular {
+			file, err = createChild(at, e.base)
+		}
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		err = unix.Mkdirat(at, e.base, 0o700)
@@ -40,10 +50,9 @@ func (u *unpacker) create(dir *os.File, e entry, data io.Reader) error {
 			u.setFolder(path.Join(u.canonical(dir), e.base), e)
 		}
 	case tar.TypeReg, tar.TypeGNUSparse:
-		file, err = openChild(at, e.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 		if err == nil {
 			var n int64
-			n, err = io.Copy(file, data)
+			n, err = u.copy(file, data)
 			u.contents.Files++
 			u.contents.Bytes += n
 		}
@@ -88,6 +97,15 @@ func (u *unpacker) create(dir *os.File, e entry, data io.Reader) error {
 	}
 	times := []unix.Timespec{timespec(h.ModTime), timespec(h.ModTime)}
 	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(at, e.base, times, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// copy writes a file's content. Neither side is asked for a way of its own, which
+// for a tar archive is a buffer made for each file.
+func (u *unpacker) copy(to *os.File, data io.Reader) (int64, error) {
+	if u.buffer == nil {
+		u.buffer = make([]byte, 256<<10)
+	}
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{data}, u.buffer)
 }
 
 // clear removes what stands where an entry is to be made, except a folder that
@@ -196,6 +214,11 @@ func setOpaque(dir *os.File) error {
 		return errors.New("the file system of the store has no user.* attributes, which an opaque folder needs")
 	}
 	return os.NewSyscallError("fsetxattr user.overlay.opaque", err)
+}
+
+// createChild makes a file where there is none.
+func createChild(at int, base string) (*os.File, error) {
+	return openChild(at, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL)
 }
 
 // openChild opens one name of a folder and follows no link.

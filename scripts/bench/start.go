@@ -20,10 +20,10 @@ type contender struct {
 	// target is the most that its time may be as a multiple of the reference's;
 	// 0 means that it has none.
 	target float64
-	// before and after, where not nil, prepare for a run and clear up behind it,
-	// at times that do not count.
-	before, after func() error
-	times         []time.Duration // one for each measured round
+	// before, where not nil, prepares for a run, at a time that does not count. It
+	// may change argv and env.
+	before func(*contender) error
+	times  []time.Duration // one for each measured round
 }
 
 // A left is a contender that cannot run here, and why.
@@ -65,17 +65,11 @@ func (c *contender) once(null uintptr, dir string) (time.Duration, error) {
 // try runs the contender once and returns nil, or an error with what it said.
 func (c *contender) try(dir string) error {
 	if c.before != nil {
-		if err := c.before(); err != nil {
+		if err := c.before(c); err != nil {
 			return err
 		}
 	}
-	if err := said(c.env, dir, c.argv...); err != nil {
-		return err
-	}
-	if c.after != nil {
-		return c.after()
-	}
-	return nil
+	return said(c.env, dir, c.argv...)
 }
 
 // said runs a command. The error of one that fails is its own last line but for
@@ -109,18 +103,13 @@ func (b *bench) interleave(contenders []*contender) error {
 		for i := range contenders {
 			c := contenders[(round+i)%len(contenders)]
 			if c.before != nil {
-				if err := c.before(); err != nil {
+				if err := c.before(c); err != nil {
 					return err
 				}
 			}
 			took, err := c.once(null.Fd(), b.folder)
 			if err != nil {
 				return err
-			}
-			if c.after != nil {
-				if err := c.after(); err != nil {
-					return err
-				}
 			}
 			if round >= b.warmUp {
 				c.times = append(c.times, took)
