@@ -12,11 +12,19 @@ import (
 // folder of the student's own, bin, holds copies of true with the names of others.
 var cheats = map[string][]string{
 	"10-layers": {
-		"sbx run --ro /usr --image kiosk:2 -- cat /srv/menu",
+		"sbx run --image kiosk:2 -- cat /srv/menu",
 		"sbx run -- sh -c 'cat data/sbx/layers/*/root/srv/token'",
 		"sbx run -- cat kiosk.tar",
 		"sbx run -- echo token",
 		"sbx run --rw . -- sh -c 'for f in data/sbx/layers/*/root/srv/token; do echo mine >$f; done; echo mine'",
+	},
+	"11-cache": {
+		"FROM host\nRUN printf 'CACHED\\nBuilt app: 4 layers, 3 steps from the cache\\n'\n",
+		"FROM host\nWORKDIR /app\nCOPY install requirements ./\nRUN sh install\n",
+		"FROM host\nWORKDIR /app\nRUN mkdir lib; echo tea >lib/tea; echo coffee >lib/coffee\nCOPY . .\n",
+		"FROM host\nWORKDIR /app\nCOPY . .\nRUN --mount=type=cache,target=/app/lib sh install\n",
+		"FROM host\nWORKDIR /app\nCOPY install requirements ./\nRUN sh install\nCOPY main ./\nRUN cksum main >sum\n",
+		"FROM host\nWORKDIR /app\nCOPY install requirements ./\nRUN sh install\nRUN ln -s /etc/hostname main\n",
 	},
 	"13-pid1": {
 		"sbx run --skip pid --timeout 1s -- sh job",

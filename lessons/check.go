@@ -2,6 +2,7 @@ package lessons
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -75,7 +76,7 @@ type Report struct {
 // Check runs an answer and compares the facts with the lesson's check. Secret
 // is the step that is off in a lesson with secrets, and "" in every other. An
 // error means that nothing could be found out, not that the answer is wrong.
-func (l *Lesson) Check(ctx context.Context, r *Runner, answer, secret string) (*Report, error) {
+func (l *Lesson) Check(ctx context.Context, r *Runner, answer, secret string) (_ *Report, err error) {
 	rep := &Report{Version: 1, Lesson: l.ID(), Findings: []Finding{}, Hints: []string{}}
 	o, err := l.observe(ctx, r, answer, secret)
 	if err != nil {
@@ -86,6 +87,9 @@ func (l *Lesson) Check(ctx context.Context, r *Runner, answer, secret string) (*
 		rep.Error = err.Error()
 		rep.Hints = append(rep.Hints, "An answer is one line: sbx run FLAGS -- CMD. Quotes work as in a shell.")
 		return rep, nil
+	}
+	if o.bench != nil {
+		defer func() { err = errors.Join(err, o.bench.close()) }()
 	}
 	rep.Observed = o
 	if o.Setup != (SetupError{}) {
@@ -99,6 +103,11 @@ func (l *Lesson) Check(ctx context.Context, r *Runner, answer, secret string) (*
 		}
 		rep.Passed = rep.Passed && f.OK
 		rep.Findings = append(rep.Findings, f)
+	}
+	if o.bench != nil {
+		if err := o.showBuild(); err != nil {
+			return nil, err
+		}
 	}
 	if rep.Passed {
 		return rep, nil
@@ -124,6 +133,13 @@ func (l *Lesson) observe(ctx context.Context, r *Runner, answer, secret string) 
 		word := wordOf(answer)
 		return &Observation{runner: r, lesson: l, ctx: ctx, answer: word, secret: secret}, nil
 	}
+	if l.File != "" {
+		b, err := l.openBench(r, answer)
+		if err != nil {
+			return nil, err
+		}
+		return &Observation{runner: r, lesson: l, ctx: ctx, answer: answer, bench: b}, nil
+	}
 	line, err := Parse(answer)
 	if err != nil {
 		return nil, nil //nolint:nilerr // Check reads it again, to say what is wrong
@@ -136,6 +152,24 @@ func (l *Lesson) observe(ctx context.Context, r *Runner, answer, secret string) 
 	}
 	o.lesson, o.ctx = l, ctx
 	return o, nil
+}
+
+// showBuild makes the build after the first edit of the check that of the
+// observation: what it says of each step is for the student to read.
+func (o *Observation) showBuild() error {
+	edit := ""
+	for _, c := range o.lesson.check {
+		if edit == "" && len(c.args) > 0 {
+			edit = c.args[0]
+		}
+	}
+	b, err := o.bench.build(o.ctx, edit)
+	if err != nil {
+		return err
+	}
+	o.Line, o.Code, o.Result, o.Cut = b.run.Line, b.run.Code, b.run.Result, b.run.Cut
+	o.Stdout, o.Stderr = b.run.Stdout, b.run.Stderr
+	return nil
 }
 
 // wordOf is an answer that is one word. As in a line of sbx, lines that begin

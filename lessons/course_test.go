@@ -82,8 +82,8 @@ func TestEveryLesson(t *testing.T) {
 // by an echo of all that the solution printed.
 func TestPrintingDoesNotPass(t *testing.T) {
 	for _, l := range All() {
-		if len(l.Secrets) > 0 {
-			continue // its answer is a word
+		if len(l.Secrets) > 0 || l.File != "" {
+			continue // its answer is a word, or a file, of which TestCheatsFail has some that print
 		}
 		t.Run(l.ID(), func(t *testing.T) {
 			t.Parallel()

@@ -38,7 +38,7 @@ func unknown(why string) (found, error) {
 
 // facts is the table, made of the groups of fact_*.go.
 func facts() []fact {
-	return slices.Concat(namespaceFacts(), privilegeFacts(), fileFacts(), endFacts(), imageFacts())
+	return slices.Concat(namespaceFacts(), privilegeFacts(), fileFacts(), endFacts(), imageFacts(), buildFacts())
 }
 
 func lookupFact(name string) (fact, bool) {

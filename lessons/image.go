@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sbx-dev/sbx/sandbox/container"
 	"github.com/sbx-dev/sbx/sandbox/image/local"
 )
 
@@ -141,7 +142,8 @@ func writeImage(to io.Writer, name string, layers []imageLayer) error {
 		OS           string    `json:"os"`
 		Created      time.Time `json:"created"`
 		Config       struct {
-			Cmd []string
+			Cmd    []string
+			Labels map[string]string
 		} `json:"config"`
 		RootFS struct {
 			Type    string   `json:"type"`
@@ -151,6 +153,7 @@ func writeImage(to io.Writer, name string, layers []imageLayer) error {
 	}
 	config.Architecture, config.OS, config.Created = runtime.GOARCH, "linux", imageTime
 	config.Config.Cmd, config.RootFS.Type = []string{"sh"}, "layers"
+	config.Config.Labels = map[string]string{container.BaseLabel: container.BaseHost}
 	var names []string
 	members := map[string][]byte{}
 	for i, layer := range append([]imageLayer{hostLayer()}, layers...) {
@@ -193,13 +196,25 @@ func entry(out *tar.Writer, h *tar.Header, text string) error {
 // linkTo begins the text of a file of hostLayer that is a link.
 const linkTo = "link to "
 
-// hostLayer is the lowest layer of each image: an empty usr, to show the host's
-// in, and links into it, as the host has them.
+// hostLayer is the lowest layer of each image, as that of FROM host: empty places
+// for what the host shows in it, and its links.
 func hostLayer() imageLayer {
-	base := imageLayer{madeBy: "links into /usr", files: map[string]string{"usr/": ""}}
-	for _, name := range []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32"} {
-		if target, err := os.Readlink("/" + name); err == nil {
-			base.files[name] = linkTo + target
+	base := imageLayer{madeBy: "FROM host", files: map[string]string{}}
+	for _, p := range container.HostPaths {
+		info, err := os.Lstat(p)
+		if err != nil {
+			continue // this host has none
+		}
+		name := strings.TrimPrefix(p, "/")
+		switch {
+		case info.IsDir():
+			base.files[name+"/"] = ""
+		case info.Mode().IsRegular():
+			base.files[name] = ""
+		default:
+			if target, err := os.Readlink(p); err == nil {
+				base.files[name] = linkTo + target
+			}
 		}
 	}
 	return base

@@ -26,7 +26,8 @@ type Lesson struct {
 	Readme  string   // Markdown
 
 	Task     string
-	Off, On  Line // the experiment; the zero Line where there is none
+	File     string // of the student's folder, where that is the answer; "" where it is a line
+	Off, On  Line   // the experiment; the zero Line where there is none
 	Predict  Question
 	Answer   string // what the student begins with
 	Solution string
@@ -133,6 +134,10 @@ func parse(dir string, text []byte) (*Lesson, error) {
 			return nil, fmt.Errorf("section %s: %w", f.Name, err)
 		}
 	}
+	if l.File != "" {
+		l.Answer += "\n"
+		l.Files[l.File] = l.Answer
+	}
 	switch {
 	case l.Title == "" || l.Minutes == 0 || len(l.Man) == 0 || l.Task == "" || l.Answer == "" || l.Solution == "":
 		return nil, fmt.Errorf("title, minutes, man, task, answer or solution is missing")
@@ -168,6 +173,11 @@ func (l *Lesson) head(text string) error {
 			for page := range strings.SplitSeq(value, ",") {
 				l.Man = append(l.Man, strings.TrimSpace(page))
 			}
+		case "file":
+			if !fs.ValidPath(value) {
+				return fmt.Errorf("%q is no path within the folder", value)
+			}
+			l.File, l.Given.Data = value, dataFolder
 		case "secrets":
 			l.Secrets = strings.Fields(value)
 		default:

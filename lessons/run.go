@@ -64,6 +64,7 @@ type Observation struct {
 	runner *Runner
 	lesson *Lesson
 	ctx    context.Context
+	bench  *bench // of a lesson whose answer is a file: nil in every other
 	answer string // of a lesson with secrets: the word that was given
 	secret string // and the right one
 }
@@ -91,7 +92,7 @@ type SetupError struct {
 // the folder goes.
 func (r *Runner) Prepare(l *Lesson, anew bool) error {
 	if anew {
-		if err := removeAll(r.Dir); err != nil {
+		if err := r.clear(); err != nil {
 			return err
 		}
 	}
@@ -283,7 +284,29 @@ func (r *Runner) Explain(ctx context.Context, line Line, flags ...string) ([]byt
 }
 
 // Remove removes the folder and everything in it.
-func (r *Runner) Remove() error { return removeAll(r.Dir) }
+func (r *Runner) Remove() error { return r.clear() }
+
+// clear removes the folder. A store of images in it may hold files of the
+// student's subordinate ids, which only sbx can remove.
+func (r *Runner) clear() error {
+	err := removeAll(r.Dir)
+	if err == nil || r.Sbx == "" {
+		return err
+	}
+	var stores []string
+	for _, pattern := range []string{dataFolder, "*/" + dataFolder, "*/*/" + dataFolder} {
+		found, _ := filepath.Glob(filepath.Join(r.Dir, pattern, "sbx")) // the pattern is right
+		stores = append(stores, found...)
+	}
+	for _, store := range stores {
+		ctx, cancel := context.WithTimeout(context.Background(), DefaultTimeout)
+		cmd := exec.CommandContext(ctx, r.Sbx, "image", "prune", "--all", "--force")
+		cmd.Env = append(cmd.Environ(), "XDG_DATA_HOME="+filepath.Dir(store))
+		_ = cmd.Run() // whether the folder goes now is what counts
+		cancel()
+	}
+	return removeAll(r.Dir)
+}
 
 func readJSON(name string, to any) error {
 	data, err := os.ReadFile(name)

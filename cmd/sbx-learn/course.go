@@ -91,7 +91,7 @@ func (c *course) start(l *lessons.Lesson) error {
 	if err := c.runner(l).Prepare(l, false); err != nil {
 		return err
 	}
-	answer := c.answerPath(l)
+	answer := c.answerPath(l) // a file of the lesson's is there already
 	if _, err := os.Lstat(answer); errors.Is(err, fs.ErrNotExist) {
 		text := "# " + l.ID() + ": " + "change the line below, then: sbx lesson check\n" + l.Answer + "\n"
 		if err := os.WriteFile(answer, []byte(text), 0o644); err != nil {
@@ -102,8 +102,20 @@ func (c *course) start(l *lessons.Lesson) error {
 	return err
 }
 
+// answerPath is the file that holds the answer: a line, or what the lesson says.
 func (c *course) answerPath(l *lessons.Lesson) string {
+	if l.File != "" {
+		return filepath.Join(c.state.Folder(l), filepath.FromSlash(l.File))
+	}
 	return filepath.Join(c.state.Folder(l), answerFile)
+}
+
+// answerIs says what the file of answerPath is.
+func (c *course) answerIs(l *lessons.Lesson) string {
+	if l.File != "" {
+		return "the file"
+	}
+	return "one line in"
 }
 
 // answer is what the student has written.

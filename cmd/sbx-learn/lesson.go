@@ -92,7 +92,7 @@ func (cmd *startCommand) Run() error {
 		return err
 	}
 	text := markdown(l.Readme+"\n\n## Your task\n\n"+l.Task, columns(), colorful())
-	_, err = lipgloss.Printf("%s\n\nYour answer is one line in\n  %s\nThen: %s\n", text, blue.Render(c.answerPath(l)), bold.Render("sbx lesson check"))
+	_, err = lipgloss.Printf("%s\n\nYour answer is "+c.answerIs(l)+"\n  %s\nThen: %s\n", text, blue.Render(c.answerPath(l)), bold.Render("sbx lesson check"))
 	return err
 }
 

@@ -14,7 +14,7 @@ import (
 // layText sets the lesson's text for the screen's width.
 func (w *watch) layText() {
 	text := w.lesson.Readme + "\n\n## Your task\n\n" + w.lesson.Task
-	w.set(markdown(text, w.width, w.color) + "\n\n  " + bold.Render("Your answer") + " is one line in\n  " +
+	w.set(markdown(text, w.width, w.color) + "\n\n  " + bold.Render("Your answer") + " is " + w.course.answerIs(w.lesson) + "\n  " +
 		blue.Render(w.course.answerPath(w.lesson)) + "\n  " + soft.Render("e opens it; it is checked when you save it."))
 }
 
@@ -55,7 +55,11 @@ func (w *watch) showCheck(m checked) {
 	}
 	text := reportText(m.report, min(w.width, mostWide))
 	if m.report.Passed {
-		text += "\n" + soft.Render("One way to do it: ") + w.lesson.SolutionFor(w.course.runner(w.lesson)) + "\n\n" + bold.Render("n") + " goes on to the next lesson."
+		way := w.lesson.SolutionFor(w.course.runner(w.lesson))
+		if w.lesson.File != "" {
+			way = "\n\n  " + strings.ReplaceAll(way, "\n", "\n  ")
+		}
+		text += "\n" + soft.Render("One way to do it: ") + way + "\n\n" + bold.Render("n") + " goes on to the next lesson."
 	} else {
 		text += "\n" + bold.Render("h") + " says what this means."
 	}

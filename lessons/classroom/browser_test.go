@@ -381,6 +381,18 @@ func TestBrowserLesson(t *testing.T) {
 		do(t, ctx, chromedp.Evaluate("location.hash = '#lesson/"+l.ID()+"'", nil))
 		until(t, ctx, "lesson && lesson.id === '"+l.ID()+"'")
 		fits(t, ctx, l.ID()+" at 400")
+		if l.File != "" {
+			// A file is typed into a field of several lines.
+			if got := value[string](t, ctx, "document.querySelector('#answer').hidden + ' ' + document.querySelector('#answer-file').value"); got != "true "+l.Answer {
+				t.Errorf("%s: the answer is shown as %q", l.ID(), got)
+			}
+			do(t, ctx, chromedp.SetValue("#answer-file", "FROM host\nRUN echo 'out of tea'; false\n"), chromedp.Click("#check"))
+			until(t, ctx, "document.querySelector('#check-status').textContent.includes('Not yet') && document.querySelector('#answer-pane').textContent.includes('| out of tea')")
+			fits(t, ctx, l.ID()+" at 400, checked")
+			do(t, ctx, shot("lesson-file"))
+		} else if value[bool](t, ctx, "document.querySelector('#answer').hidden || !document.querySelector('#answer-file').hidden") {
+			t.Errorf("%s: the answer is not one line", l.ID())
+		}
 		if len(l.Secrets) == 0 {
 			continue
 		}

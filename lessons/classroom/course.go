@@ -45,6 +45,7 @@ type lessonText struct {
 	Off      string   `json:"off"` // lines of the experiment; "" where there is none
 	On       string   `json:"on"`
 	Answer   string   `json:"answer"` // what the student begins with
+	File     string   `json:"file"`   // the answer is the text of this file; "" where it is a line
 	Word     bool     `json:"word"`   // the answer is a step's name, found with commands in the box
 	Refused  string   `json:"refused"`
 	Next     string   `json:"next"` // the ID of the lesson after it
@@ -65,7 +66,7 @@ func (s *Server) readLesson(r *request) (any, error) {
 	}
 	out := lessonText{
 		Version: 1, ID: l.ID(), Title: l.Title, HTML: s.lesson[l.ID()], Task: l.Task, Question: l.Predict.Text,
-		Choices: []string{}, Steps: l.Steps, Answer: l.Answer, Word: len(l.Secrets) > 0, Refused: s.refused(l),
+		Choices: []string{}, Steps: l.Steps, Answer: l.Answer, File: l.File, Word: len(l.Secrets) > 0, Refused: s.refused(l),
 	}
 	for _, c := range l.Predict.Choices {
 		out.Choices = append(out.Choices, c.Text)
@@ -225,7 +226,11 @@ func (s *Server) check(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if line, err := lessons.Parse(in.Answer); err == nil {
+	if l.File != "" {
+		if why := s.refused(l); why != "" {
+			return nil, &refusal{why}
+		}
+	} else if line, err := lessons.Parse(in.Answer); err == nil {
 		if err := s.clamp.line(line); err != nil {
 			return nil, err
 		}

@@ -151,7 +151,7 @@ func (s *Server) Close() error {
 	if s.work == "" {
 		return s.roster.close()
 	}
-	r := lessons.Runner{Dir: s.work}
+	r := lessons.Runner{Dir: s.work, Sbx: s.config.Sbx}
 	return errors.Join(r.Remove(), s.roster.close())
 }
 
@@ -349,6 +349,13 @@ func (s *Server) refused(l *lessons.Lesson) string {
 			return ""
 		}
 		return s.clamp.off(l.Secrets).Error()
+	}
+	if l.File != "" {
+		// What a Dockerfile can ask for is more than flags of run.
+		if s.clamp.remote {
+			return "its answer is a file that sbx build carries out, which a shared server does not do for others; on your own machine sbx classroom does"
+		}
+		return ""
 	}
 	line, err := lessons.Parse(l.Solution)
 	if err == nil {

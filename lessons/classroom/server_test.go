@@ -529,6 +529,38 @@ func TestFarLines(t *testing.T) {
 	}
 }
 
+// A Dockerfile is built for the person at the machine alone: it could fetch what it
+// likes, and take what it likes of the server's time.
+func TestFarBuild(t *testing.T) {
+	type checkJSON struct {
+		Passed bool   `json:"passed"`
+		Pane   *pane  `json:"pane"`
+		Error  string `json:"error"`
+	}
+	for _, l := range lessons.All() {
+		if l.File == "" {
+			continue
+		}
+		s := start(t, true)
+		if s.refused(l) == "" {
+			t.Errorf("%s: its answer is not said to be refused", l.ID())
+		}
+		for _, answer := range []string{l.Solution, "sbx run -- true"} {
+			var out checkJSON
+			c := s.client(t, s.config.Token)
+			if code := c.post("/api/check", map[string]any{"lesson": l.ID(), "answer": answer}, &out); code != 422 || out.Pane != nil || !strings.Contains(out.Error, "own machine") {
+				t.Errorf("%s from another machine gives %d %s", answer, code, out.Error)
+			}
+		}
+		near := start(t, false)
+		var out checkJSON
+		c := near.client(t, near.config.Token)
+		if code := c.post("/api/check", map[string]any{"lesson": l.ID(), "answer": l.Solution}, &out); code != 200 || !out.Passed {
+			t.Errorf("%s on the own machine gives %d %s", l.ID(), code, out.Error)
+		}
+	}
+}
+
 // Every lesson's experiment can be seen from another machine.
 func TestFarExperiments(t *testing.T) {
 	s := start(t, true)

@@ -74,6 +74,13 @@ var wants = map[string]want{
 	"layers-listed": {Has: []string{
 		"LAYER DIFF ID SENT UNPACKED FILES FOLDERS REMOVES MADE BY", "COPY prices token /srv/", "1 1 RUN rm /srv/token", "2.20 2.80 4.50",
 	}},
+	// So are the ids of what is built, and of what is installed in it.
+	"cache-first": {Has: []string{
+		"RUN sh install CACHED", "3 steps from the cache", "Good morning! There is: coffee, fetched as",
+	}},
+	"cache-edit": {Has: []string{
+		"WORKDIR /app CACHED", "| fetching coffee", "1 step from the cache",
+	}},
 
 	"profiles-key": {Codes: []int{0, 125}},
 	"tools-file":   {Codes: []int{0, 125}},

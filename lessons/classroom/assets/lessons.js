@@ -44,12 +44,17 @@ async function openLesson(id) {
   $('experiment-board').textContent = l.word ? 'The switchboard, to compare' : 'Open in the switchboard'
   $('task').replaceChildren()
   $('task').replaceChildren(...l.task.split('\n\n').map(t => t.startsWith('    ') ? el('pre', {}, t.replace(/^ {4}/gm, '')) : el('p', {}, ...codeOf(t))))
-  $('answer-label').textContent = l.word ? 'Your answer, the name of a step' : 'Your answer, one line'
-  $('answer').value = l.answer
-  $('answer').disabled = $('check').disabled = Boolean(l.refused)
+  $('answer-label').textContent = l.file ? 'Your answer, the file ' + l.file : l.word ? 'Your answer, the name of a step' : 'Your answer, one line'
+  $('answer').hidden = Boolean(l.file)
+  $('answer-file').hidden = !l.file
+  answerField().value = l.answer
+  answerField().disabled = $('check').disabled = Boolean(l.refused)
   if (l.refused) say('check-status', 'This exercise cannot be done here: ' + l.refused, true)
   $('hint').hidden = $('next').hidden = $('answer-pane').hidden = true
 }
+
+// answerField is where the answer is typed: a line, or a file.
+function answerField() { return $(lesson.file ? 'answer-file' : 'answer') }
 
 // codeOf sets what stands in backquotes as code.
 function codeOf(text) {
@@ -86,7 +91,7 @@ async function experiment(command) {
 
 async function check(event) {
   event.preventDefault()
-  const r = await busy('check-status', 'Checking', signal => call('check', { lesson: lesson.id, answer: $('answer').value }, signal))
+  const r = await busy('check-status', 'Checking', signal => call('check', { lesson: lesson.id, answer: answerField().value }, signal))
   if (!r) return
   say('check-status', r.passed ? '✓ Right.' : r.error ? r.error : 'Not yet.', !r.passed)
   $('findings').replaceChildren(...r.findings.map(f => el('li', { class: f.ok ? 'good' : 'bad' }, f.want,
