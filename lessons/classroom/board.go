@@ -279,8 +279,13 @@ func (s *Server) pane(title string, o *lessons.Observation) pane {
 		Title: title, Line: o.Line.String(), Code: o.Code, End: o.Ended(), Error: o.Setup.Evidence, Hint: o.Setup.Hint,
 		Output: []outputLine{}, Said: []string{}, Cut: o.Cut, View: o.View, Trace: []stepTime{},
 	}
-	for line := range strings.Lines(string(o.Stdout)) {
-		p.Output = append(p.Output, outputLine{Text: clean(line)})
+	stdout := func() {
+		for line := range strings.Lines(string(o.Stdout)) {
+			p.Output = append(p.Output, outputLine{Text: clean(line)})
+		}
+	}
+	if len(o.Line.Other) == 0 { // what a build prints at its end is its result
+		stdout()
 	}
 	for line := range strings.Lines(string(o.Stderr)) {
 		if strings.HasPrefix(line, "sbx: CMD changed none of the folders") {
@@ -291,6 +296,9 @@ func (s *Server) pane(title string, o *lessons.Observation) pane {
 		} else {
 			p.Output = append(p.Output, outputLine{Text: clean(line)})
 		}
+	}
+	if len(o.Line.Other) > 0 {
+		stdout()
 	}
 	const most = 2000
 	if len(p.Output) > most {

@@ -133,7 +133,11 @@ func (s *Server) experiment(r *request) (any, error) {
 	// Not clamped: the two lines are the course's own, CMD included, and no line
 	// that is clamped can write into the folder that they begin in. What such a
 	// process sees of the server is not for another machine.
-	out, err := s.both(r, runner, [2]string{"without", "with"}, l.Off, l.On)
+	titles := [2]string{"without", "with"}
+	if len(l.On.Other) > 0 { // it is not a step that makes the difference
+		titles = [2]string{"first", "then"}
+	}
+	out, err := s.both(r, runner, titles, l.Off, l.On)
 	if err != nil {
 		return nil, err
 	}

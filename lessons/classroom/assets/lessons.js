@@ -33,7 +33,7 @@ async function openLesson(id) {
   drawQuestion()
   $('again').textContent = 'Begin anew'
   for (const id of ['experiment-found', 'findings', 'hints']) $(id).replaceChildren()
-  $('experiment-panes').replaceChildren(...(l.word ? empty('in the box') : empty('without', 'with')))
+  $('experiment-panes').replaceChildren(...(l.word ? empty('in the box') : l.on.startsWith('sbx run ') ? empty('without', 'with') : empty('first', 'then')))
   for (const id of ['experiment-status', 'check-status']) say(id, '')
   $('experiment').disabled = true
   $('experiment').hidden = l.word || !l.off
