@@ -2,6 +2,7 @@ package lessons
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -76,5 +77,39 @@ func TestOtherDockerfiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A lesson can be begun anew, and a check leaves nothing, where what was built has
+// owners of its own: the student cannot remove such files, sbx can.
+func TestOtherOwners(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	const text = "FROM host\nCOPY --chown=1000:1000 . /other/owner/\n"
+	for _, l := range fileLessons(t) {
+		r := student(t, l)
+		r.Given = l.Given
+		if err := os.WriteFile(filepath.Join(r.Dir, filepath.FromSlash(l.File)), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o, err := r.Run(t.Context(), l.On)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Code != 0 {
+			t.Fatalf("%s: %s", o.Ended(), o.Stderr)
+		}
+		if err := r.Prepare(l, true); err != nil {
+			t.Errorf("it cannot be begun anew: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(r.Dir, dataFolder)); !os.IsNotExist(err) {
+			t.Errorf("the store is still there: %v", err)
+		}
+		if _, err := l.Check(t.Context(), r, text, ""); err != nil {
+			t.Error(err)
+		}
+		if left, err := filepath.Glob(filepath.Join(temp, "sbx-lesson-*")); err != nil || len(left) > 0 {
+			t.Errorf("the check leaves %q: %v", left, err)
+		}
 	}
 }
