@@ -12,25 +12,24 @@ import (
 
 	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/image"
-	"github.com/sbx-dev/sbx/sandbox/layer"
 )
 
 // commitCommand is sbx commit.
 type commitCommand struct {
-	Name    string   `arg:"" help:"A layer that sbx run --keep NAME has kept."`
+	Name    string   `arg:"" name:"name|id" help:"A sandbox, or a layer that sbx run --keep NAME has kept."`
 	Image   string   `arg:"" help:"NAME[:TAG] of the new image."`
 	Change  []string `short:"c" sep:"none" placeholder:"INSTRUCTION" help:"A Dockerfile instruction for the config: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR."`
 	Message string   `short:"m" placeholder:"TEXT" help:"What the step of the history says."`
 	On      string   `placeholder:"IMAGE" help:"Lay it on the layers of this image, whose config it takes over."`
 }
 
-// Run makes an image of what CMD wrote. The layer stays as it is.
+// Run makes an image of what CMD wrote, which stays as it is.
 func (k *commitCommand) Run(c *call) error {
-	kept, err := k.open()
+	kept, err := findWritten(k.Name)
 	if err != nil {
 		return err
 	}
-	defer kept.Close()
+	defer kept.close()
 	a, err := c.writing().Begin() // what the image needs cannot go from now on
 	if err != nil {
 		return err
@@ -46,7 +45,7 @@ func (k *commitCommand) Run(c *call) error {
 	return nil
 }
 
-func (k *commitCommand) commit(store image.Store, a *image.Addition, kept *layer.Layer) (id v1.Hash, alone bool, err error) {
+func (k *commitCommand) commit(store image.Store, a *image.Addition, kept *written) (id v1.Hash, alone bool, err error) {
 	config, below, err := k.base(store, kept)
 	if err != nil {
 		return id, false, err
@@ -60,35 +59,18 @@ func (k *commitCommand) commit(store image.Store, a *image.Addition, kept *layer
 	return id, len(below) == 0, err
 }
 
-// open takes the layer, which no run may change meanwhile.
-func (k *commitCommand) open() (*layer.Layer, error) {
-	store, err := layer.DefaultStore()
-	if err != nil {
-		return nil, err
-	}
-	kept, err := store.Open(k.Name)
-	if errors.Is(err, layer.ErrNotExist) {
-		return nil, &usageError{msg: k.Name + ": " + err.Error(), hint: "sbx changes lists the layers that are kept, sbx run --keep " + k.Name + " keeps one"}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", k.Name, err)
-	}
-	return kept, nil
-}
-
 // base is the config that the new image begins with, and the layers below. What
 // was written over an image is laid on that; an image of what was written over
 // the host's files runs what the last run ran, where that ran.
-func (k *commitCommand) base(store image.Store, kept *layer.Layer) (*v1.ConfigFile, []image.Layer, error) {
+func (k *commitCommand) base(store image.Store, kept *written) (*v1.ConfigFile, []image.Layer, error) {
 	var on *image.Image
 	var err error
-	if at := slices.IndexFunc(kept.Record.Uppers, func(u sandbox.Upper) bool { return len(u.Lowers) > 0 }); k.On != "" {
+	if at := slices.IndexFunc(kept.uppers, func(u sandbox.Upper) bool { return len(u.Lowers) > 0 }); k.On != "" {
 		on, err = store.Find(k.On)
 	} else if at >= 0 {
-		on, err = k.under(store, kept.Record.Uppers[at].Lowers)
+		on, err = k.under(store, kept.uppers[at].Lowers)
 	} else {
-		r := kept.Record
-		return &v1.ConfigFile{Config: v1.Config{Cmd: r.Args, WorkingDir: r.Dir}}, nil, nil
+		return &v1.ConfigFile{Config: v1.Config{Cmd: kept.args, WorkingDir: kept.dir}}, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -136,21 +118,9 @@ func (k *commitCommand) under(store image.Store, folders []string) (*image.Image
 	return nil, &usageError{msg: k.Name + " was written over an image that is in the store no more", hint: "--on IMAGE lays it on another one"}
 }
 
-func (k *commitCommand) add(a *image.Addition, kept *layer.Layer, config *v1.ConfigFile, below []image.Layer) (v1.Hash, error) {
-	var uppers []image.Upper
-	var made []string // to mount something on
-	for _, u := range kept.Record.Uppers {
-		made = append(append(made, u.Target), u.Made...)
-	}
-	for _, u := range kept.Record.Uppers {
-		// One that was planned and never written to need not be there.
-		if _, err := os.Lstat(u.Dir); errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		uppers = append(uppers, image.Upper{Dir: u.Dir, At: u.Target, LeaveOut: made})
-	}
-	step := v1.History{Created: v1.Time{Time: image.Now()}, CreatedBy: strings.Join(append([]string{"sbx run --keep", k.Name, "--"}, kept.Record.Args...), " "), Comment: k.Message}
-	l, empty, err := a.AddUpper(below, uppers...)
+func (k *commitCommand) add(a *image.Addition, kept *written, config *v1.ConfigFile, below []image.Layer) (v1.Hash, error) {
+	step := v1.History{Created: v1.Time{Time: image.Now()}, CreatedBy: strings.Join(append([]string{"sbx run --"}, kept.args...), " "), Comment: k.Message}
+	l, empty, err := a.AddUpper(below, kept.layers()...)
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("%s: %w", k.Name, err)
 	}

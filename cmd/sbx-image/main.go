@@ -42,7 +42,7 @@ type commands struct {
 	} `cmd:"" help:"The local store of images."`
 	Load   loadCommand   `cmd:"" help:"Add the images of an archive."`
 	Save   saveCommand   `cmd:"" help:"Write images as one archive."`
-	Commit commitCommand `cmd:"" help:"Make an image of a layer that sbx run --keep has kept."`
+	Commit commitCommand `cmd:"" help:"Make an image of what a sandbox or a kept layer holds."`
 	// RemoveTree is for sbx itself, where a kept layer holds files of
 	// subordinate ids.
 	RemoveTree removeTreeCommand `cmd:"" hidden:""`

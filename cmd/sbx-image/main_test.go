@@ -61,11 +61,11 @@ func TestBuilt(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			for name, value := range map[string]string{
 				"NO_COLOR": "1", "SOURCE_DATE_EPOCH": "0", "SBX": sbx, "HOME": e.WorkDir + "/home",
-				"XDG_DATA_HOME": e.WorkDir + "/data", "XDG_STATE_HOME": e.WorkDir + "/state", "XDG_CONFIG_HOME": e.WorkDir + "/config",
+				"XDG_DATA_HOME": e.WorkDir + "/data", "XDG_STATE_HOME": e.WorkDir + "/state", "XDG_CONFIG_HOME": e.WorkDir + "/config", "XDG_RUNTIME_DIR": e.WorkDir + "/run",
 			} {
 				e.Setenv(name, value)
 			}
-			return os.Mkdir(e.WorkDir+"/home", 0o755)
+			return errors.Join(os.Mkdir(e.WorkDir+"/home", 0o755), os.Mkdir(e.WorkDir+"/run", 0o700))
 		},
 	})
 }

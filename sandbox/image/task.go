@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -153,7 +154,7 @@ func (a *Addition) Unpack(i *Image) error {
 // archive writes upper folders as the archive of a layer.
 func (s Store) archive(to io.Writer, uppers []Upper, below []Layer) error {
 	t := Task{Verb: TaskArchive, Uppers: uppers, Below: unpacked(below)}
-	if s.Worker == nil {
+	if s.Worker == nil || slices.ContainsFunc(uppers, func(u Upper) bool { return u.Live }) {
 		return t.Do(nil, to)
 	}
 	return s.Worker.Work(t, nil, to)

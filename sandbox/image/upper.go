@@ -28,6 +28,10 @@ type Upper struct {
 	// name is no part of the layer, nor are folders that hold nothing else and
 	// are as they were below.
 	LeaveOut []string `json:"leave_out,omitempty"`
+	// Live says that the folder lies in the memory of a sandbox that runs: no
+	// other can be shown it, so no Worker reads it, and what is not the caller's in
+	// it is refused. A file that grows meanwhile is as long as it was.
+	Live bool `json:"live,omitempty"`
 }
 
 // upperArchive is one layer that is written from upper folders.
@@ -38,6 +42,7 @@ type upperArchive struct {
 	leaveOut map[string]bool
 	above    map[string]bool // folders above what is left out
 	links    map[[2]uint64]string
+	live     bool
 	pending  []*tar.Header // folders whose entry waits for a reason
 }
 
@@ -78,6 +83,7 @@ func archiveUppers(to io.Writer, uppers []Upper, under []Unpacked) error {
 }
 
 func (a *upperArchive) upper(u Upper) error {
+	a.live = u.Live
 	at, err := cleanName(u.At)
 	if err != nil {
 		return err
@@ -246,6 +252,9 @@ func (a *upperArchive) header(st *unix.Stat_t, full string, copiedUp bool) (*tar
 		Format: tar.FormatPAX, Name: full, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
 		ModTime: time.Unix(st.Mtim.Sec, 0), // as other tools do: a fraction would be a record of its own for each entry
 	}
+	if a.live && (h.Uid != os.Getuid() || h.Gid != os.Getgid()) {
+		return nil, fmt.Errorf("it belongs to another user of the sandbox (%d:%d here), and lies in memory: sbx run --keep NAME keeps it on the disk", h.Uid, h.Gid)
+	}
 	if h.Uid == os.Getuid() {
 		h.Uid = 0
 	}
@@ -282,7 +291,7 @@ func (a *upperArchive) write(h *tar.Header, data io.Reader) error {
 	if err := a.out.WriteHeader(h); err != nil || data == nil {
 		return err
 	}
-	n, err := io.Copy(a.out, data)
+	n, err := io.Copy(a.out, io.LimitReader(data, h.Size))
 	if err == nil && n != h.Size {
 		err = fmt.Errorf("it had %d bytes, and %d were read", h.Size, n)
 	}

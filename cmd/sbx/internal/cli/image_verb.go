@@ -34,12 +34,13 @@ func saveVerb() command {
 
 func commitVerb() command {
 	return &siblingCommand{
-		synopsis: "[-c INSTRUCTION] [-m TEXT] [--on IMAGE] NAME IMAGE",
-		text: "Makes an image of a layer that sbx run --keep NAME has kept: one layer with what CMD wrote, where CMD saw it. The kept layer stays.\n\n" +
+		synopsis: "[-c INSTRUCTION] [-m TEXT] [--on IMAGE] NAME|ID IMAGE",
+		text: "Makes an image of what a sandbox that runs has written so far, or of a layer that sbx run --keep NAME has kept: one layer, with the files where CMD saw them. Sandbox and kept layer go on.\n\n" +
 			"What was written over an image (--image) is laid on the layers of that image, whose config it takes over; --on IMAGE names another one. Without an image below, the new one holds nothing else, and runs what the last run ran, in its folder. " +
 			"-c changes the config by an instruction of a Dockerfile, -m says what the step in the history is. Files that were the caller's belong to root in the image.",
 		shown: [][2]string{
 			{"sbx commit try demo:1", "what was kept by sbx run --keep try"},
+			{"sbx commit web demo:1", "what the sandbox web has written so far"},
 			{"sbx commit --on busybox -c 'CMD [\"./server\"]' try demo:2", "on an image"},
 		},
 	}

@@ -80,7 +80,7 @@ func verbs() []verb {
 		{name: "image", help: "the local store of images: pull, load, list, look into", sibling: "sbx-image", model: imageVerb},
 		{name: "load", help: "add the images of an archive to the store", sibling: "sbx-image", model: loadVerb},
 		{name: "save", help: "write images of the store as an archive", sibling: "sbx-image", model: saveVerb},
-		{name: "commit", help: "make an image of a layer that run --keep has kept", sibling: "sbx-image", model: commitVerb},
+		{name: "commit", help: "make an image of what a sandbox or a kept layer holds", sibling: "sbx-image", model: commitVerb},
 		{name: "completion", help: "print a completion script for bash, zsh or fish", model: completionVerb},
 		{name: "version", help: "print the version", model: versionVerb},
 		{name: "man", help: "print the manual page", hidden: true, model: manVerb},
