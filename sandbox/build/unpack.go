@@ -88,7 +88,7 @@ func (p *placing) unpackOne(dest string, from *tar.Header, content io.Reader) er
 	case tar.TypeDir:
 		_, err := p.folder(at, h)
 		return err
-	case tar.TypeReg, tar.TypeRegA: //nolint:staticcheck // old archives have it
+	case tar.TypeReg: //nolint:staticcheck // old archives have it
 		h.Typeflag = tar.TypeReg
 	case tar.TypeLink:
 		to, err := inside(from.Linkname)

@@ -23,7 +23,7 @@ func wordsAfter(verb string) (first []string, kind string) {
 		return nil, "looked"
 	case "save":
 		return nil, "images"
-	case "rm", "changes", "apply":
+	case "rm", "changes", "apply", "commit":
 		return nil, "held"
 	case "cp":
 		return nil, "places"
