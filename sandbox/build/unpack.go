@@ -88,7 +88,7 @@ func (p *placing) unpackOne(dest string, from *tar.Header, content io.Reader) er
 	case tar.TypeDir:
 		_, err := p.folder(at, h)
 		return err
-	case tar.TypeReg: //nolint:staticcheck // old archives have it
+	case tar.TypeReg, 0: // 0 is how old archives write it
 		h.Typeflag = tar.TypeReg
 	case tar.TypeLink:
 		to, err := inside(from.Linkname)

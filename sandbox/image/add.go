@@ -21,6 +21,9 @@ type source struct {
 	config   []byte
 	// layer opens one layer as the manifest describes it.
 	layer func(d v1.Descriptor) (io.ReadCloser, error)
+	// file, when not nil, is where a layer lies already: a file of the writing's
+	// own, below its folder.
+	file func(d v1.Descriptor) (string, error)
 	// pause waits after a layer did not come, and says whether it is asked for
 	// again; nil never does. Tries count from 1.
 	pause func(try int) bool

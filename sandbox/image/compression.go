@@ -3,10 +3,10 @@ package image
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"io"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 

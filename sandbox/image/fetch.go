@@ -1,11 +1,13 @@
 package image
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"hash"
 	"io"
 	"os"
+	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -13,6 +15,9 @@ import (
 // fetch writes a layer's blob. A connection that breaks off is made again, and
 // goes on where the last one was, if the source can.
 func (w *writing) fetch(src source, d v1.Descriptor, progress Progress) error {
+	if src.file != nil {
+		return w.take(src, d, progress)
+	}
 	file, err := os.CreateTemp(w.dir, "blob-")
 	if err != nil {
 		return err
@@ -30,6 +35,38 @@ func (w *writing) fetch(src source, d v1.Descriptor, progress Progress) error {
 			return err
 		}
 	}
+}
+
+// take gives a file that lies below the writing's folder its place among the
+// blobs, without a copy.
+func (w *writing) take(src source, d v1.Descriptor, progress Progress) error {
+	name, err := src.file(d)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	digest, count := sha256.New(), &counter{tell: func(n int64) { progress(d.Digest, Fetching, n, d.Size) }}
+	if _, err := io.Copy(io.MultiWriter(digest, count), file); err != nil {
+		return err
+	}
+	if got := hexSum(digest); count.n != d.Size || got != d.Digest {
+		return differs(count.n, got, d)
+	}
+	// Another image of the archive may have the same file.
+	beside := filepath.Join(w.dir, "blob-"+rand.Text())
+	if err := os.Link(name, beside); err != nil {
+		return err
+	}
+	return os.Rename(beside, w.s.blobPath(d.Digest))
+}
+
+// differs says that a blob is not the one of the descriptor.
+func differs(n int64, got v1.Hash, d v1.Descriptor) error {
+	return fmt.Errorf("what came is not what the manifest says: %d bytes with digest %s, wanted %d with %s", n, got, d.Size, d.Digest)
 }
 
 // fetching is a blob of which a part is there.
@@ -64,7 +101,7 @@ func (f *fetching) more(src source) error {
 	if n >= f.d.Size {
 		f.begin() // going on would not mend it
 	}
-	return fmt.Errorf("what came is not what the manifest says: %d bytes with digest %s, wanted %d with %s", n, got, f.d.Size, f.d.Digest)
+	return differs(n, got, f.d)
 }
 
 func (f *fetching) open(src source) (io.ReadCloser, error) {

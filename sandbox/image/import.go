@@ -55,7 +55,7 @@ func (s Store) Import(archive io.Reader, name string, config v1.Config, source s
 }
 
 func oneLayer(manifest, config []byte, file string) source {
-	return source{manifest: manifest, config: config, layer: func(v1.Descriptor) (io.ReadCloser, error) { return os.Open(file) }}
+	return source{manifest: manifest, config: config, file: func(v1.Descriptor) (string, error) { return file, nil }}
 }
 
 // importManifest describes an image whose only layer is a file.

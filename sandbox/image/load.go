@@ -145,16 +145,25 @@ func copyTo(name string, r io.Reader) error {
 
 func (m *members) has(name string) bool { _, ok := m.files[name]; return ok }
 
-// open opens a member. A link is followed once: to another member.
+// open opens a member.
 func (m *members) open(name string) (*os.File, error) {
+	file, err := m.file(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(file)
+}
+
+// file is where a member lies. A link is followed once: to another member.
+func (m *members) file(name string) (string, error) {
 	found, ok := m.files[path.Clean(name)]
 	if ok && found.link != "" {
 		found, ok = m.files[found.link]
 	}
 	if !ok || found.file == "" {
-		return nil, fmt.Errorf("archive: it has no %q", name)
+		return "", fmt.Errorf("archive: it has no %q", name)
 	}
-	return os.Open(found.file)
+	return found.file, nil
 }
 
 // document reads a small member.
@@ -286,8 +295,8 @@ func (m *members) add(manifest []byte, progress Progress) (added, error) {
 	if err != nil {
 		return added{}, err
 	}
-	layer := func(d v1.Descriptor) (io.ReadCloser, error) { return m.open(blobMember(d.Digest)) }
-	d, err := m.w.add(source{manifest: manifest, config: config, layer: layer}, progress)
+	file := func(d v1.Descriptor) (string, error) { return m.file(blobMember(d.Digest)) }
+	d, err := m.w.add(source{manifest: manifest, config: config, file: file}, progress)
 	return added{descriptor: d, id: parsed.Config.Digest}, err
 }
 
@@ -350,9 +359,9 @@ func (m *members) dockerImage(image dockerImage, progress Progress) (added, erro
 	if err != nil {
 		return one, err
 	}
-	layer := func(d v1.Descriptor) (io.ReadCloser, error) { return m.open(names[d.Digest]) }
+	file := func(d v1.Descriptor) (string, error) { return m.file(names[d.Digest]) }
 	one.id = manifest.Config.Digest
-	one.descriptor, err = m.w.add(source{manifest: data, config: config, layer: layer}, progress)
+	one.descriptor, err = m.w.add(source{manifest: data, config: config, file: file}, progress)
 	return one, err
 }
 

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -67,6 +68,7 @@ type Worker interface {
 func (t Task) Do(in io.Reader, out io.Writer) error {
 	switch t.Verb {
 	case TaskUnpack:
+		in := bufio.NewReaderSize(in, 256<<10)
 		contents, err := unpack(t.Dir, in, t.Limits.withDefaults(), OwnersReal)
 		if err == nil {
 			_, err = io.Copy(io.Discard, in) // what stands after the end of the archive
@@ -76,7 +78,8 @@ func (t Task) Do(in io.Reader, out io.Writer) error {
 		}
 		return json.NewEncoder(out).Encode(contents)
 	case TaskArchive:
-		return archiveUppers(out, t.Uppers, t.Below)
+		out := bufio.NewWriterSize(out, 256<<10)
+		return errors.Join(archiveUppers(out, t.Uppers, t.Below), out.Flush())
 	case TaskRemove:
 		if t.Name != filepath.Base(t.Name) || strings.Trim(t.Name, "./") == "" {
 			return fmt.Errorf("%q is no name in a folder", t.Name)
