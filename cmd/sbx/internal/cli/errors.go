@@ -52,6 +52,10 @@ func flagOf(field string) string {
 		return "--gid-map"
 	case "Rootfs":
 		return "--rootfs"
+	case "Layers", "Folders":
+		return "--image"
+	case "User.Switch", "User.Groups":
+		return "-u"
 	case "RootWith":
 		return "--root-with"
 	case "Mounts":

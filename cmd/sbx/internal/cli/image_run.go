@@ -96,3 +96,18 @@ func pull(ref string) error {
 	}
 	return nil
 }
+
+// hintOfImage is for a CMD that no program is called by, but an image of the
+// store: docker's `run IMAGE`.
+func hintOfImage(name string) string {
+	dir, err := local.DefaultDir()
+	if err != nil {
+		return ""
+	}
+	image, err := local.Find(dir, name)
+	if err != nil || image.Name == "" { // the beginning of an id is a word as any
+		return ""
+	}
+	image.Close()
+	return "an image of yours has this name: sbx run --image " + shellLine([]string{name})
+}

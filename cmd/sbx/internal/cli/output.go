@@ -57,10 +57,15 @@ func conclude(verb string, err error) int {
 		return exitFailed
 	}
 	say(errorText(err))
-	hint(sandbox.HintOf(err))
+	tip := sandbox.HintOf(err)
 	if errors.As(err, &exec) {
+		if tip == "" && len(imagesInUse) == 0 {
+			tip = hintOfImage(exec.Name)
+		}
+		hint(tip)
 		return exec.ExitCode()
 	}
+	hint(tip)
 	return exitFailed
 }
 
