@@ -144,7 +144,7 @@ func (l *life) keepLayer(spec *sandbox.Spec) {
 	if spec.Upper != "" || spec.Skips("overlay") {
 		return
 	}
-	layers, err := layer.DefaultStore()
+	layers, err := layerStore()
 	if err == nil && isShown(spec, layers.Dir()) {
 		err = errors.New(layers.Dir() + " is shown inside")
 	}
@@ -276,7 +276,7 @@ func (l *life) close() {
 	}
 	if l.layer != nil {
 		if l.remove || !l.ran {
-			if err := removeLayer(l.layer); err != nil {
+			if err := l.layer.Remove(); err != nil {
 				say(err.Error() + ": sbx prune goes on with it")
 			}
 		}

@@ -52,7 +52,7 @@ func isShown(spec *sandbox.Spec, dir string) bool {
 
 // removeLayerOf removes what a sandbox that has ended wrote over an image.
 func removeLayerOf(box *state.Record) error {
-	layers, err := layer.DefaultStore()
+	layers, err := layerStore()
 	if err != nil {
 		return nil //nolint:nilerr // no home, and so no layer
 	}
@@ -67,50 +67,5 @@ func removeLayerOf(box *state.Record) error {
 	if err != nil {
 		return err
 	}
-	return removeLayer(l)
-}
-
-// removeLayer removes a layer. What in it belongs to the caller's subordinate ids
-// only root of a user namespace that maps them can remove.
-func removeLayer(l *layer.Layer) error {
-	err := l.Remove()
-	if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
-		return err
-	}
-	layers, serr := layer.DefaultStore()
-	if serr != nil {
-		return err
-	}
-	return removeAsRoot(layers, err)
-}
-
-// sweepLayers finishes what was interrupted, also where it takes root of a user
-// namespace.
-func sweepLayers(layers layer.Store) error {
-	_, err := layers.Sweep()
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		return removeAsRoot(layers, err)
-	}
-	return err
-}
-
-// removeAsRoot removes what layers that were being removed still hold, with rm(1)
-// in a user namespace of the caller's subordinate ids. Otherwise is the error where
-// there are none.
-func removeAsRoot(layers layer.Store, otherwise error) error {
-	dead, err := filepath.Glob(filepath.Join(layers.Dir(), ".dead-*"))
-	if err != nil || len(dead) == 0 {
-		return otherwise
-	}
-	root := 0
-	cmd := &sandbox.Cmd{Spec: sandbox.Spec{
-		Args: slices.Concat([]string{"/bin/rm", "-rf", "--"}, dead),
-		User: sandbox.User{UID: &root, GID: &root, Auto: true},
-		Skip: slices.DeleteFunc(sandbox.StepNames(), func(step string) bool { return step == "user" }),
-		Dir:  "/",
-	}}
-	if err := cmd.Run(); err != nil {
-		return errors.Join(otherwise, err)
-	}
-	return nil
+	return l.Remove()
 }

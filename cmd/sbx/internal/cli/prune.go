@@ -74,7 +74,7 @@ func (p *pruneCommand) run(*call) error {
 	switch {
 	case len(old) == 0 && interrupted == 0 && len(forgotten) == 0:
 		if !p.DryRun { // temporary files in folders of the host are not counted
-			if err := sweepLayers(store); err != nil {
+			if _, err := store.Sweep(); err != nil {
 				return err
 			}
 		}
@@ -101,10 +101,11 @@ func (p *pruneCommand) run(*call) error {
 			return nil
 		}
 	}
-	errs := []error{sweepLayers(store)}
+	_, err = store.Sweep()
+	errs := []error{err}
 	removed := 0
 	for _, l := range forgotten {
-		err := removeLayer(l)
+		err := l.Remove()
 		if err == nil {
 			removed++
 		}
@@ -119,7 +120,7 @@ func (p *pruneCommand) run(*call) error {
 			say("the layer " + k.Name + " is in use by now: it stays")
 			continue
 		case err == nil:
-			err = removeLayer(l)
+			err = l.Remove()
 		}
 		if err == nil {
 			removed++

@@ -55,7 +55,7 @@ func (r *rmCommand) remove(word string) error {
 	if layer.CheckName(word) == nil {
 		l, lerr := layers.Open(word)
 		if lerr == nil {
-			return layerError(layers, word, removeLayer(l))
+			return layerError(layers, word, l.Remove())
 		}
 		if !errors.Is(lerr, layer.ErrNotExist) || errors.Is(err, state.ErrNotExist) {
 			return layerError(layers, word, lerr)
