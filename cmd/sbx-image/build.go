@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -249,6 +250,10 @@ func (e *buildError) Unwrap() error { return e.error }
 // failBuild prints what went wrong, at an instruction with the lines around it,
 // and gives the exit status.
 func failBuild(err error) int {
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "sbx: build: interrupted; the steps that were done are in the cache")
+		return 130
+	}
 	fmt.Fprintln(os.Stderr, "sbx: build:", printableLines(err.Error()))
 	var at *build.Error
 	if errors.As(err, &at) {

@@ -193,7 +193,7 @@ func (p *liveProgress) line(s *liveStep, columns int) string {
 	width := min(columns-1, 110)
 	label := stepLabel(s.step)
 	room := width - 4 - utf8.RuneCountInString(label) - utf8.RuneCountInString(right) - 2
-	text := padTo(cutTo(printable(s.step.Text), max(room, 8)), max(room, 8))
+	text := padTo(cutTo(printable(s.step.Text), max(room, 1)), max(room, 1))
 	if s.kind == build.Planned {
 		return cutTo("   ", columns) + p.paint("2", strings.TrimRight(label+" "+text, " "))
 	}

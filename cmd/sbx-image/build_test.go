@@ -36,7 +36,7 @@ func busyboxFolder(t testing.TB, dir string) string {
 	write("bin/busybox", string(data), 0o755)
 	write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n", 0o644)
 	write("etc/group", "root:x:0:\nbob:x:1000:\n", 0o644)
-	for _, applet := range []string{"sh", "cat", "chmod", "cp", "echo", "env", "false", "find", "grep", "id", "ln", "ls", "mkdir", "mv", "pwd", "rm", "sleep", "stat", "test", "touch", "true", "wget"} {
+	for _, applet := range []string{"sh", "cat", "chmod", "chown", "cp", "echo", "env", "false", "find", "grep", "id", "ln", "ls", "mkdir", "mv", "pwd", "rm", "sleep", "stat", "test", "touch", "true", "wget"} {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}

@@ -14,11 +14,11 @@ import (
 	"github.com/sbx-dev/sbx/sandbox/image"
 )
 
-// Copying is one COPY, ADD or WORKDIR with all that it depends on: plain data,
+// Copying is one COPY, ADD, WORKDIR or bind of a RUN with all that it depends on: plain data,
 // so that a process can be told of it in which the caller's subordinate ids are
 // mapped, and the files of a stage have their owners.
 type Copying struct {
-	Verb string `json:"verb"` // CopyDigest or CopyArchive
+	Verb string `json:"verb"` // one of the Copy constants
 
 	Stage Place `json:"stage"` // what is copied to
 	From  Place `json:"from"`  // what is copied from
@@ -32,6 +32,8 @@ type Copying struct {
 	Parents  bool     `json:"parents,omitempty"`
 	Unpack   bool     `json:"unpack,omitempty"` // archives, as ADD does
 	Folder   bool     `json:"folder,omitempty"` // nothing is copied: Dest is made
+	Whole    bool     `json:"whole,omitempty"`  // the only source is a path as it is, without wildcards
+	Owners   bool     `json:"owners,omitempty"` // of CopyOut: files are given to their owners
 
 	Now    time.Time `json:"now"`             // of folders that are made
 	Latest time.Time `json:"latest,omitzero"` // no time is later; zero is no limit
@@ -41,6 +43,7 @@ type Copying struct {
 const (
 	CopyDigest  = "digest"  // writes the digest of what would be copied
 	CopyArchive = "archive" // writes the archive of the layer
+	CopyOut     = "out"     // writes the files into Dest, an empty folder of the host, and where they are
 )
 
 // Inline is a here-document of COPY or ADD.
@@ -137,6 +140,14 @@ func (c *Copying) Do(ctx context.Context, out io.Writer) error {
 		}
 		return errors.Join(err, p.out.Close())
 	}
+	if c.Verb == CopyOut {
+		at, err := copyOut(ctx, c.Dest, groups[0], c.Owners)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(out, at)
+		return err
+	}
 	return fmt.Errorf("%q is no verb of a copying", c.Verb)
 }
 
@@ -146,6 +157,10 @@ func (c *Copying) groups(from tree) ([]group, error) {
 		return nil, nil
 	}
 	s := selection{from: from, parents: c.Parents}
+	if c.Whole {
+		g, err := s.group(c.Sources[0], "", path.Join("/", c.Sources[0]))
+		return []group{g}, err
+	}
 	var err error
 	if s.exclude, err = newIgnored(c.Exclude); err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)

@@ -13,9 +13,9 @@ import (
 )
 
 // copyOut writes a group into an empty folder of the caller's and gives the path
-// of what it stands for: a folder, or a file. Owners are the caller's, and only
-// files, folders and links are written.
-func copyOut(ctx context.Context, dir string, g group) (string, error) {
+// of what it stands for: a folder, or a file. Without owners all is the caller's.
+// Only files, folders and links are written.
+func copyOut(ctx context.Context, dir string, g group, owners bool) (string, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", err
@@ -55,6 +55,13 @@ func copyOut(ctx context.Context, dir string, g group) (string, error) {
 				return "", err
 			}
 			if err := root.Chtimes(name, it.mtime, it.mtime); err != nil {
+				return "", err
+			}
+		default:
+			continue
+		}
+		if owners && (it.uid != 0 || it.gid != 0) {
+			if err := root.Lchown(name, it.uid, it.gid); err != nil {
 				return "", err
 			}
 		}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -102,15 +103,9 @@ func (m *mounts) key(ctx context.Context, d *digester) error {
 		case instructions.MountTypeCache:
 			d.words(one.cacheID())
 		case instructions.MountTypeBind:
-			from, done, err := one.place.open()
-			if err != nil {
-				return err
-			}
-			groups, err := one.files(from)
-			if err == nil {
-				err = d.groups(ctx, groups)
-			}
-			done.Close()
+			var digest bytes.Buffer
+			err := one.run.work(ctx, one.copying(CopyDigest), &digest)
+			d.words(digest.String())
 			if err != nil {
 				return fmt.Errorf("--mount=type=bind: %w", err)
 			}
@@ -119,10 +114,9 @@ func (m *mounts) key(ctx context.Context, d *digester) error {
 	return nil
 }
 
-// files are what a bind shows, as one group.
-func (m *mount) files(from tree) ([]group, error) {
-	g, err := (selection{from: from}).group(m.Source, "", path.Join("/", m.Source))
-	return []group{g}, err
+// copying is the Copying of what a bind shows.
+func (m *mount) copying(verb string) *Copying {
+	return &Copying{Verb: verb, From: m.place, Sources: []string{m.Source}, Whole: true, Owners: m.run.o.Worker != nil && len(m.place.Layers) > 0}
 }
 
 // place puts the mounts into a sandbox.
@@ -198,16 +192,11 @@ func (m *mounts) one(ctx context.Context, b *boxed, one *mount) (at sandbox.Moun
 	if err != nil {
 		return at, "", err
 	}
-	from, done, err := one.place.open()
-	if err != nil {
-		return at, "", err
-	}
-	defer done.Close()
-	groups, err := one.files(from)
-	if err != nil {
-		return at, "", err
-	}
-	at.Source, err = copyOut(ctx, dir, groups[0])
+	var shown bytes.Buffer
+	c := one.copying(CopyOut)
+	c.Dest = dir
+	err = b.work(ctx, c, &shown)
+	at.Source = shown.String()
 	return at, "", err
 }
 

@@ -180,6 +180,9 @@ func (s Store) sweep(done *Pruned, emptyCache bool) error {
 	remove(s.path("layers"), layers, func() { done.Layers++ })
 	remove(s.path("oci", "blobs", "sha256"), blobs, func() {})
 	remove(s.path("tmp"), replaced, func() {})
+	if _, err := os.Stat(s.path("mounts")); err == nil && emptyCache {
+		remove(s.path("mounts"), nil, func() {})
+	}
 	// A new index that never got its name; under its lock, since another
 	// process may be writing one.
 	lock, err := s.flock("index.lock", unix.LOCK_EX)
