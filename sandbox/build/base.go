@@ -108,11 +108,21 @@ func (b *builder) hostBase() (*state, error) {
 	if err := hostLayer(&archive, host); err != nil {
 		return nil, err
 	}
-	l, err := b.addition.AddArchive(&archive)
-	if err != nil {
-		return nil, err
+	d := newDigester("host")
+	d.words(archive.String())
+	key := d.sum()
+	cached, ok := b.store.Cached(key)
+	if !ok || cached.Layer == nil {
+		l, err := b.addition.AddArchive(&archive)
+		if err != nil {
+			return nil, err
+		}
+		cached.Layer = &l
+		if err := b.addition.Remember(key, image.CachedStep{Layer: &l}); err != nil {
+			return nil, err
+		}
 	}
-	st := &state{layers: []image.Layer{l}, onHost: true, made: time.Unix(0, 0).UTC()}
+	st := &state{layers: []image.Layer{*cached.Layer}, onHost: true, made: time.Unix(0, 0).UTC()}
 	st.config = v1.ConfigFile{
 		Architecture: runtime.GOARCH, OS: "linux",
 		Config: v1.Config{

@@ -98,17 +98,12 @@ func (r *run) makeFolder(ctx context.Context, step Step, c *instructions.Workdir
 	config.WorkingDir = dir
 	did := outcome{text: "WORKDIR " + dir}
 	place := r.st.place()
-	stage, done, err := place.open()
+	at, err := r.resolve(ctx, dir)
 	if err != nil {
 		return did, err
 	}
-	defer done.Close()
-	real, err := resolve(stage, dir)
-	if err != nil {
-		return did, err
-	}
-	if i, err := stage.lstat(real); err == nil {
-		if !i.isDir() {
+	if at.Exists {
+		if !at.Folder {
 			return did, fmt.Errorf("%s is there, and is no folder", dir)
 		}
 		return did, nil

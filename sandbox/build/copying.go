@@ -1,10 +1,13 @@
 package build
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 	"time"
@@ -43,6 +46,7 @@ type Copying struct {
 const (
 	CopyDigest  = "digest"  // writes the digest of what would be copied
 	CopyArchive = "archive" // writes the archive of the layer
+	CopyResolve = "resolve" // writes a Resolved of Dest, in JSON
 	CopyOut     = "out"     // writes the files into Dest, an empty folder of the host, and where they are
 )
 
@@ -140,6 +144,13 @@ func (c *Copying) Do(ctx context.Context, out io.Writer) error {
 		}
 		return errors.Join(err, p.out.Close())
 	}
+	if c.Verb == CopyResolve {
+		r, err := resolved(stage, c.Dest)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(out).Encode(r)
+	}
 	if c.Verb == CopyOut {
 		at, err := copyOut(ctx, c.Dest, groups[0], c.Owners)
 		if err != nil {
@@ -153,7 +164,7 @@ func (c *Copying) Do(ctx context.Context, out io.Writer) error {
 
 // groups finds what is to be copied.
 func (c *Copying) groups(from tree) ([]group, error) {
-	if c.Folder {
+	if c.Folder || c.Verb == CopyResolve {
 		return nil, nil
 	}
 	s := selection{from: from, parents: c.Parents}
@@ -175,6 +186,46 @@ func (c *Copying) groups(from tree) ([]group, error) {
 		groups = append(groups, group{source: inline.Name, items: []item{{info: i, data: []byte(inline.Data), name: name}}})
 	}
 	return groups, nil
+}
+
+// Resolved is where a path leads in a stage, and what is there.
+type Resolved struct {
+	Path   string `json:"path"` // without links
+	Exists bool   `json:"exists"`
+	Folder bool   `json:"folder"`
+}
+
+func resolved(stage tree, p string) (Resolved, error) {
+	at, err := resolve(stage, p)
+	if err != nil {
+		return Resolved{}, err
+	}
+	i, err := stage.lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Resolved{Path: at}, nil
+	}
+	return Resolved{at, err == nil, i.isDir()}, err
+}
+
+// resolve finds out where a path of the stage leads. Only where a folder on the
+// way is closed to the caller, being another user's of the image, does it take a
+// process in which that user's id is mapped.
+func (r *run) resolve(ctx context.Context, p string) (Resolved, error) {
+	place := r.st.place()
+	stage, done, err := place.open()
+	if err != nil {
+		return Resolved{}, err
+	}
+	defer done.Close()
+	found, err := resolved(stage, p)
+	if !errors.Is(err, fs.ErrPermission) || r.o.Worker == nil {
+		return found, err
+	}
+	var out bytes.Buffer
+	if err := r.work(ctx, &Copying{Verb: CopyResolve, Stage: place, Dest: p}, &out); err != nil {
+		return Resolved{}, err
+	}
+	return found, json.Unmarshal(out.Bytes(), &found)
 }
 
 // destination is where an instruction copies to, absolute; the slash at its end

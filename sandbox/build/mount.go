@@ -121,15 +121,6 @@ func (m *mount) copying(verb string) *Copying {
 
 // place puts the mounts into a sandbox.
 func (m *mounts) place(ctx context.Context, b *boxed) error {
-	if len(m.list) == 0 {
-		return nil
-	}
-	place := b.st.place()
-	stage, done, err := place.open()
-	if err != nil {
-		return err
-	}
-	defer done.Close()
 	for i := range m.list {
 		one := &m.list[i]
 		at, env, err := m.one(ctx, b, one)
@@ -142,9 +133,11 @@ func (m *mounts) place(ctx context.Context, b *boxed) error {
 		}
 		// A link of the stage on the way leads on inside the stage, as docker
 		// has it: the sandbox itself takes names without links alone.
-		if at.Target, err = resolve(stage, at.Target); err != nil {
+		real, err := b.resolve(ctx, at.Target)
+		if err != nil {
 			return fmt.Errorf("--mount=type=%s: target: %w", one.Type, err)
 		}
+		at.Target = real.Path
 		b.spec.Mounts = append(b.spec.Mounts, at)
 		b.leave = append(b.leave, at.Target)
 	}

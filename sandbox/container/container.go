@@ -3,6 +3,7 @@ package container
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -74,11 +75,20 @@ func Apply(s *sandbox.Spec, image *local.Image, o Options) error {
 			s.Folders = append(s.Folders, path.Clean(v))
 		}
 	}
-	// Names without links in them, as mount points must be.
-	for i, dir := range s.Folders {
-		if s.Folders[i], err = root.Resolve(dir); err != nil {
+	// Names without links in them, as mount points must be. What lies in a folder
+	// that is closed to the caller, being that of another user of the image, is
+	// left to be there.
+	asked := s.Folders
+	s.Folders = nil
+	for _, dir := range asked {
+		real, err := root.Resolve(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
+		s.Folders = append(s.Folders, real)
 	}
 	slices.Sort(s.Folders)
 	s.Folders = slices.Compact(s.Folders)
