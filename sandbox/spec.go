@@ -187,9 +187,9 @@ type Mount struct {
 	Source string `json:"source,omitempty"` // absolute path on the host; not for Tmpfs and Hide
 	Target string `json:"target"`           // absolute path inside
 	Size   int64  `json:"size,omitempty"`   // bytes, Tmpfs only; 0 means as LayerSize
-	// Layer says of a BindRW that Source is a layer of an image, or of several:
-	// nothing on the host runs what is in it, so no name in it is guarded, and
-	// hard links to a whiteout of overlayfs may be made.
+	// Layer says of a BindRW that Source is a layer of an image, or of several, or
+	// a build's own: nothing on the host runs what is in it, so no name in it is
+	// guarded, and hard links to a whiteout of overlayfs may be made.
 	Layer bool `json:"layer,omitempty"`
 }
 

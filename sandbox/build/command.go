@@ -281,7 +281,7 @@ func (b *boxed) explain() error {
 		return err
 	}
 	for line := range strings.Lines(plan.String()) {
-		b.tell(Event{Kind: Output, Step: b.step, Line: strings.TrimSuffix(line, "\n")})
+		b.tell(Event{Kind: Output, Step: b.step, Line: b.mask(strings.TrimSuffix(line, "\n"))})
 	}
 	return nil
 }

@@ -123,7 +123,11 @@ func needed(nodes []*node, target string) ([]*node, error) {
 	last := nodes[len(nodes)-1]
 	if target != "" {
 		if last = find(nodes, target); last == nil {
-			return nil, fmt.Errorf("--target %s: %w", target, errNoStage)
+			var names []string
+			for _, n := range nodes {
+				names = append(names, n.name)
+			}
+			return nil, fmt.Errorf("--target %s: %w: there are %s", target, errNoStage, strings.Join(names, ", "))
 		}
 	}
 	wanted := map[*node]bool{}

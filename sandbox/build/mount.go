@@ -138,6 +138,7 @@ func (m *mounts) place(ctx context.Context, b *boxed) error {
 			return fmt.Errorf("--mount=type=%s: target: %w", one.Type, err)
 		}
 		at.Target = real.Path
+		at.Layer = at.Kind == sandbox.BindRW // nothing of the host's runs from it
 		b.spec.Mounts = append(b.spec.Mounts, at)
 		b.leave = append(b.leave, at.Target)
 	}
