@@ -57,7 +57,10 @@ func (b *buildCommand) run(c *call) error {
 		return err
 	}
 	for _, name := range result.Unused {
-		fmt.Fprintf(os.Stderr, "sbx: build: no ARG asked for --build-arg %s\n", printable(name))
+		say("build: no ARG asked for --build-arg " + name)
+	}
+	for _, text := range result.Warnings {
+		say("build: " + text)
 	}
 	if b.IIDFile != "" {
 		if err := os.WriteFile(b.IIDFile, []byte(result.ID.String()), 0o644); err != nil {
@@ -186,7 +189,9 @@ func (b *buildCommand) dockerfile(o *build.Options) error {
 		if err != nil {
 			return err
 		}
-		if st, err := os.Stat(dir); err != nil {
+		if st, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return &usageError{msg: "there is no folder " + b.Context, hint: "sbx build -t NAME . builds from this one"}
+		} else if err != nil {
 			return err
 		} else if !st.IsDir() {
 			return &usageError{msg: b.Context + " is no folder", hint: "the Dockerfile goes with --file: sbx build -f " + b.Context + " ."}
@@ -210,7 +215,7 @@ func (b *buildCommand) dockerfile(o *build.Options) error {
 		if _, err := os.Lstat(filepath.Join(o.Context, "Containerfile")); err == nil {
 			at = filepath.Join(o.Context, "Containerfile")
 		} else {
-			return &usageError{msg: "there is no Dockerfile in " + b.Context, hint: "--file names another"}
+			return &usageError{msg: "there is no Dockerfile in " + b.Context, hint: "-f FILE names another"}
 		}
 	}
 	return readDockerfile(o, at)
@@ -223,6 +228,9 @@ const mostDockerfile = 2 << 20
 // readDockerfile reads a regular file: a FIFO would be waited for.
 func readDockerfile(o *build.Options, name string) error {
 	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return &usageError{msg: "there is no file " + name, hint: "-f names a Dockerfile as seen from here, not from the folder that is built"}
+	}
 	if err != nil {
 		return err
 	}
@@ -251,10 +259,10 @@ func (e *buildError) Unwrap() error { return e.error }
 // and gives the exit status.
 func failBuild(err error) int {
 	if errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "sbx: build: interrupted; the steps that were done are in the cache")
+		say("build: interrupted; the steps that were done are in the cache")
 		return 130
 	}
-	fmt.Fprintln(os.Stderr, "sbx: build:", printableLines(err.Error()))
+	say("build: " + err.Error())
 	var at *build.Error
 	if errors.As(err, &at) {
 		for line := range strings.Lines(at.Excerpt) {
@@ -263,16 +271,21 @@ func failBuild(err error) int {
 	}
 	var usage *usageError
 	var command *build.CommandError
+	var mistake *build.MistakeError
 	switch {
 	case errors.As(err, &usage):
-		if usage.hint != "" {
-			fmt.Fprintln(os.Stderr, "hint:", usage.hint)
-		}
+		hint(usage.hint)
 		return 125
+	case errors.As(err, &mistake):
+		hint(mistake.Hint)
 	case errors.As(err, &command) && command.Offline:
-		fmt.Fprintln(os.Stderr, "hint: RUN tried the network, which it does not have: sbx build --net host gives it the host's")
-	case errors.Is(err, image.ErrNotFound):
-		fmt.Fprintln(os.Stderr, "hint: sbx image ls lists the images of the store")
+		hint("RUN tried the network, which it does not have: sbx build --net host gives it the host's")
+	default:
+		tip := hintOf(err)
+		if tip == "" && errors.Is(err, image.ErrNotFound) {
+			tip = "sbx image ls lists the images of the store"
+		}
+		hint(tip)
 	}
 	return 1
 }

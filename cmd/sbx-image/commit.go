@@ -40,7 +40,7 @@ func (k *commitCommand) Run(c *call) error {
 	}
 	fmt.Fprintln(os.Stdout, id)
 	if alone {
-		fmt.Fprintln(os.Stderr, "sbx: commit: the image holds what CMD wrote and nothing else: --on IMAGE lays that on an image")
+		say("commit: the image holds what CMD wrote and nothing else: --on IMAGE lays that on an image")
 	}
 	return nil
 }

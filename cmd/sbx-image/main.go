@@ -11,8 +11,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 
@@ -69,7 +67,7 @@ func (c *call) writing() image.Store {
 	}
 	w, err := worker.New(c.ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "sbx: image: the owners of files are only recorded:", printableLines(err.Error()))
+		say("image: the owners of files are only recorded: " + err.Error())
 		return c.store
 	}
 	c.store.Worker = w
@@ -93,9 +91,10 @@ func run(args []string) int {
 	if err != nil {
 		return fail(err)
 	}
+	parser.Model.HelpFlag.Help = "Show this help."
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return fail(&usageError{msg: err.Error(), hint: "sbx image --help"})
+		return fail(wrongWords(args, err))
 	}
 	store, err := image.DefaultStore()
 	if err != nil {
@@ -107,35 +106,4 @@ func run(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return fail(parsed.Run(&call{ctx: ctx, store: store}))
-}
-
-// fail prints an error as sbx does and gives the exit status.
-func fail(err error) int {
-	if err == nil {
-		return 0
-	}
-	var building *buildError
-	if errors.As(err, &building) {
-		return failBuild(err)
-	}
-	fmt.Fprintln(os.Stderr, "sbx: image:", printableLines(err.Error()))
-	var usage *usageError
-	var platform *image.PlatformError
-	var damaged *image.DamagedError
-	switch {
-	case errors.As(err, &usage):
-		if usage.hint != "" {
-			fmt.Fprintln(os.Stderr, "hint:", usage.hint)
-		}
-		return 125
-	case errors.As(err, &platform):
-		fmt.Fprintln(os.Stderr, "hint: sbx image pull --platform OS/ARCH fetches an image of another machine, to look at it or to save it")
-	case errors.As(err, &damaged):
-		fmt.Fprintln(os.Stderr, "hint: sbx image rm", damaged.Name, "removes it; pulled or loaded again it is whole")
-	case errors.Is(err, image.ErrNotFound):
-		fmt.Fprintln(os.Stderr, "hint: sbx image ls lists the images, sbx image pull NAME fetches one")
-	case errors.Is(err, image.ErrBusy):
-		fmt.Fprintln(os.Stderr, "hint: a pull or a load is under way: try again when it is done")
-	}
-	return 1
 }

@@ -38,7 +38,7 @@ func (r *removeCommand) Run(c *call) error {
 		}
 	}
 	if _, err := c.writing().Prune(image.Pruning{}); errors.Is(err, image.ErrBusy) {
-		fmt.Fprintln(os.Stderr, "sbx: image: another process adds an image: sbx image prune removes the files later")
+		say("image: another process adds an image: sbx image prune removes the files later")
 	} else {
 		errs = append(errs, err)
 	}

@@ -110,7 +110,7 @@ func input(name, verb string) (io.ReadCloser, error) {
 		return os.Open(name)
 	}
 	if _, ok := terminal(os.Stdin); ok {
-		return nil, &usageError{msg: verb + " reads an archive, and stdin is a terminal", hint: "sbx image " + verb + " < FILE"}
+		return nil, &usageError{msg: verb + " reads an archive, and stdin is a terminal", hint: map[string]string{"load": "sbx load -i FILE", "import": "sbx image import FILE NAME"}[verb]}
 	}
 	return io.NopCloser(os.Stdin), nil
 }
@@ -128,7 +128,10 @@ func (s *saveCommand) Run(c *call) error {
 			return &usageError{msg: "save writes an archive, and stdout is a terminal", hint: "sbx save -o FILE " + strings.Join(s.Images, " ")}
 		}
 		out := bufio.NewWriterSize(os.Stdout, 1<<20)
-		return errors.Join(c.store.Save(out, s.Images), out.Flush())
+		if err := c.store.Save(out, s.Images); err != nil {
+			return err
+		}
+		return out.Flush()
 	}
 	if st, err := os.Stat(s.Output); err == nil && !st.Mode().IsRegular() {
 		return &usageError{msg: s.Output + " is there and is no file"}
@@ -139,7 +142,11 @@ func (s *saveCommand) Run(c *call) error {
 	}
 	defer os.Remove(file.Name()) // no error counts: it has its name by then, or is of no use
 	out := bufio.NewWriterSize(file, 1<<20)
-	if err := errors.Join(c.store.Save(out, s.Images), out.Flush(), file.Chmod(0o644), file.Close()); err != nil {
+	err = c.store.Save(out, s.Images)
+	if err == nil {
+		err = out.Flush() // whose error is that of Save again, where that has one
+	}
+	if err := errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), s.Output)

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -253,7 +254,19 @@ func (r *run) named(ctx context.Context, name string) (*state, error) {
 	if _, err := strconv.Atoi(name); err == nil {
 		return nil, fmt.Errorf("--from=%s: there is no such stage before this one", name)
 	}
-	return r.origin(ctx, name)
+	st, err := r.origin(ctx, name)
+	if err != nil && name != fromHost && !strings.ContainsAny(name, "/:@.") {
+		var stages []string
+		for _, n := range r.nodes[:r.node.index] {
+			stages = append(stages, n.name)
+		}
+		hint := "no stage before this one is called " + name + ", so it was taken for an image"
+		if len(stages) > 0 {
+			hint += "; stages: " + strings.Join(stages, ", ")
+		}
+		err = &MistakeError{Hint: hint, err: err}
+	}
+	return st, err
 }
 
 // place is the state's files.

@@ -228,5 +228,5 @@ func (b *builder) finish(st *state) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Result{ID: id, Layers: len(st.layers), Cached: b.cached, Unused: b.given.unused()}, nil
+	return &Result{ID: id, Layers: len(st.layers), Cached: b.cached, Unused: b.given.unused(), Warnings: b.file.warnings}, nil
 }

@@ -105,7 +105,7 @@ func (r *run) command(ctx context.Context, step Step, c *instructions.RunCommand
 		return box.layer(ctx)
 	})
 	did.text = "RUN " + history(words, args)
-	return did, err
+	return did, r.unwritable(words, err)
 }
 
 // history is a RUN as docker's history has it: the build arguments before the

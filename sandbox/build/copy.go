@@ -77,7 +77,7 @@ func (r *run) copying(ctx context.Context, step Step, name string, what instruct
 	var digest bytes.Buffer
 	c.Verb = CopyDigest
 	if err := r.work(ctx, &c, &digest); err != nil {
-		return outcome{}, err
+		return outcome{}, r.missing(&c, err)
 	}
 	d := newDigester("copy")
 	r.st.parent(d)
@@ -148,13 +148,18 @@ func (r *run) archive(ctx context.Context, c *Copying) (*image.Layer, error) {
 	written := make(chan error, 1)
 	go func() {
 		err := r.work(ctx, c, out)
+		written <- err // before the archive ends: who sees the end finds it
 		out.CloseWithError(err)
-		written <- err
 	}()
 	l, err := r.addition.AddArchive(in)
-	in.CloseWithError(errors.New("the layer was not added"))
-	if failed := <-written; failed != nil && err != nil {
-		return nil, failed // of which AddArchive has seen the end only
+	select {
+	case failed := <-written:
+		if failed != nil && err != nil {
+			err = failed // of which AddArchive has seen the end only
+		}
+	default: // it gave up before the archive had ended
+		in.CloseWithError(errors.New("the layer was not added"))
+		<-written
 	}
 	if err != nil {
 		return nil, err

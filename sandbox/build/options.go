@@ -60,6 +60,9 @@ type Result struct {
 	Cached int // steps that the cache had
 	// Unused are build arguments that no ARG asked for.
 	Unused []string
+	// Warnings are instructions that mean something else than they look like,
+	// each in a line with its file and number.
+	Warnings []string
 }
 
 // Step is one instruction, for people to follow.

@@ -21,6 +21,8 @@ type file struct {
 	escape rune
 	global []instructions.ArgCommand // the ARGs before the first FROM
 	stages []instructions.Stage
+	// warnings are lines that mean something else than they look like.
+	warnings []string
 }
 
 // parse reads a Dockerfile. Its name is for messages alone.
@@ -41,12 +43,15 @@ func parse(name string, data []byte) (*file, error) {
 		return nil, f.parseError(err)
 	}
 	if len(f.stages) == 0 {
-		return nil, f.at(nil, "", errors.New("no FROM: an image begins with one"))
+		return nil, f.at(nil, "", &MistakeError{Hint: beginning, err: errors.New("it has no FROM")})
 	}
 	for _, stage := range f.stages {
 		for _, c := range stage.Commands {
 			if err := check(c); err != nil {
 				return nil, f.at(c.Location(), source(c), err)
+			}
+			if text := unlisted(c); text != "" && len(c.Location()) > 0 {
+				f.warnings = append(f.warnings, fmt.Sprintf("%s:%d: %s", name, c.Location()[0].Start.Line, text))
 			}
 		}
 	}
@@ -57,7 +62,7 @@ func parse(name string, data []byte) (*file, error) {
 func (f *file) parseError(err error) error {
 	var located *parser.LocationError
 	if !errors.As(err, &located) || len(located.Locations) == 0 {
-		return f.at(nil, "", err)
+		return f.at(nil, "", misread(err))
 	}
 	ranges := located.Locations[0]
 	instruction := ""
@@ -74,7 +79,10 @@ func (f *file) parseError(err error) error {
 		}
 		reason = next
 	}
-	return f.at(ranges, instruction, reason)
+	if strings.TrimSpace(instruction) == "" {
+		ranges = nil // no line is to blame
+	}
+	return f.at(ranges, instruction, misread(reason))
 }
 
 // source is an instruction as it was written.

@@ -57,7 +57,10 @@ func (a *Addition) AddArchive(archive io.Reader) (Layer, error) {
 	stream := bufio.NewReaderSize(io.TeeReader(limit(archive, limits.Bytes, "the layer"), io.MultiWriter(diff, blob)), 256<<10)
 	contents, err := a.w.s.unpack(root, stream, limits)
 	d, closeErr := blob.close()
-	if err = errors.Join(err, closeErr); err != nil {
+	if err == nil {
+		err = closeErr // else it is the same, or of no use
+	}
+	if err != nil {
 		return Layer{}, err
 	}
 	if err := os.Rename(blob.file.Name(), a.w.s.blobPath(d.Digest)); err != nil {
@@ -188,7 +191,9 @@ func newBlobWriter(dir string) (*blobWriter, error) {
 		// No name and no time in its header: the same layer, the same blob.
 		z := gzip.NewWriter(io.MultiWriter(file, digest, size))
 		_, err := io.Copy(z, r)
-		err = errors.Join(err, z.Close())
+		if closeErr := z.Close(); err == nil {
+			err = closeErr // after an error it says the same again
+		}
 		r.CloseWithError(err)
 		b.blob = v1.Descriptor{MediaType: types.OCILayer, Digest: hexSum(digest), Size: size.n}
 		b.result <- err

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/sbx-dev/sbx/sandbox/image/local"
 )
 
 // dockerHub is how people write the registry that go-containerregistry calls by
@@ -17,6 +19,10 @@ const dockerHub = "docker.io/"
 func parseReference(text string) (name.Reference, error) {
 	ref, err := name.ParseReference(text)
 	if err != nil {
+		// Both read the same names; the other one says what is wrong with it.
+		if _, why := local.Canonical(text); why != nil {
+			return nil, why
+		}
 		return nil, fmt.Errorf("%q is no reference of an image: %w", text, err)
 	}
 	return ref, nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -49,7 +50,7 @@ func (r Registry) reference(text string) (name.Reference, error) {
 		return ref, nil
 	}
 	if !loopback(registry.RegistryStr()) {
-		return nil, fmt.Errorf("%s is not on this machine: plain HTTP is for localhost only", registry.RegistryStr())
+		return nil, &ElsewhereError{Registry: registry.RegistryStr()}
 	}
 	return name.ParseReference(text, name.Insecure)
 }
@@ -80,12 +81,52 @@ type transportTLS struct {
 	next  http.RoundTripper
 }
 
-// errPlainHTTP says that a registry does not speak TLS.
-var errPlainHTTP = errors.New("plain HTTP is refused: it is for registries on this machine, with --plain-http")
+// ErrPlainHTTP says that a registry does not speak TLS.
+var ErrPlainHTTP = errors.New("the registry speaks plain HTTP, which is refused")
+
+// ElsewhereError is a registry to which HTTP without TLS was asked for, and
+// which is not this machine.
+type ElsewhereError struct{ Registry string }
+
+func (e *ElsewhereError) Error() string {
+	host := e.Registry
+	if host == name.DefaultRegistry {
+		host = "docker.io"
+	}
+	return host + " is not on this machine: plain HTTP is for localhost only"
+}
+
+// AnswerError is a registry's answer that it will not do what was asked.
+type AnswerError struct {
+	Status  int    // of HTTP
+	Code    string // the registry's own, such as MANIFEST_UNKNOWN
+	Message string // the registry's own words
+	err     error
+}
+
+func (e *AnswerError) Error() string {
+	text := "the registry says " + strconv.Itoa(e.Status) + " " + e.Code
+	if e.Message != "" {
+		text += ": " + e.Message
+	}
+	return text
+}
+
+// Unwrap gives the error of the library that speaks to registries.
+func (e *AnswerError) Unwrap() error { return e.err }
+
+// Absent says that there is no such image.
+func (e *AnswerError) Absent() bool { return e.Status == http.StatusNotFound }
+
+// Refused says that the registry wants a login, or another one. Some say that
+// of an image that does not exist.
+func (e *AnswerError) Refused() bool {
+	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+}
 
 func (t transportTLS) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !(t.plain && loopback(r.URL.Host)) {
-		return nil, errPlainHTTP
+		return nil, ErrPlainHTTP
 	}
 	return t.next.RoundTrip(r)
 }
@@ -250,11 +291,19 @@ func (s Store) Push(ctx context.Context, text string, registry Registry, progres
 	return image.Digest, nil
 }
 
-// registryError is one line of what a registry or the way to it said.
+// registryError is one line of what a registry or the way to it said. Where the
+// library tried TLS and then HTTP, the one that says why is taken.
 func registryError(text string, err error) error {
 	var answer *transport.Error
-	if errors.As(err, &answer) && len(answer.Errors) > 0 {
-		return fmt.Errorf("%s: the registry says %d %s: %w", text, answer.StatusCode, answer.Errors[0].Code, err)
+	var dial *net.OpError
+	switch {
+	case errors.Is(err, context.Canceled):
+	case errors.Is(err, ErrPlainHTTP):
+		err = ErrPlainHTTP
+	case errors.As(err, &answer) && len(answer.Errors) > 0:
+		err = &AnswerError{Status: answer.StatusCode, Code: string(answer.Errors[0].Code), Message: answer.Errors[0].Message, err: err}
+	case errors.As(err, &dial) && dial.Op == "dial":
+		err = dial
 	}
 	return fmt.Errorf("%s: %w", text, err)
 }

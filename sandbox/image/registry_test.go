@@ -78,10 +78,11 @@ func TestPushPull(t *testing.T) {
 	if err != nil || byDigest.Digest != pushed {
 		t.Error(err)
 	}
-	if _, err := to.Pull(t.Context(), host+"/class/none:1", plain, nil); err == nil {
-		t.Error("an image that is not there was pulled")
+	var answer *AnswerError
+	if _, err := to.Pull(t.Context(), host+"/class/none:1", plain, nil); !errors.As(err, &answer) || !answer.Absent() {
+		t.Error("an image that is not there:", err)
 	}
-	if _, err := to.Pull(t.Context(), name, Registry{}, nil); !errors.Is(err, errPlainHTTP) {
+	if _, err := to.Pull(t.Context(), name, Registry{}, nil); !errors.Is(err, ErrPlainHTTP) {
 		t.Error("plain HTTP without being asked for:", err)
 	}
 	if _, err := to.Pull(t.Context(), "registry.example/x", plain, nil); err == nil || !strings.Contains(err.Error(), "localhost") {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sbx-dev/sbx/sandbox"
 	"github.com/sbx-dev/sbx/sandbox/layer"
+	"github.com/sbx-dev/sbx/sandbox/state"
 )
 
 // applyCommand is the model of sbx apply.
@@ -107,14 +108,15 @@ func (a *applyCommand) run(c *call) error {
 func layerError(store layer.Store, name string, err error) error {
 	switch {
 	case errors.Is(err, layer.ErrNotExist):
-		tip := "sbx run --keep " + name + " makes one"
-		if names, _ := store.Names(); len(names) > 0 {
-			tip = "sbx changes lists those that there are"
-			if near := nearest(name, names); near != "" {
-				tip = "did you mean " + near + "?"
-			}
+		tip := "sbx ps -a lists the sandboxes, sbx changes the layers that sbx run --keep NAME has kept"
+		names, _ := store.Names()
+		if boxes, err := state.DefaultStore(); err == nil {
+			names = append(names, sandboxNames(boxes)...)
 		}
-		return &usageError{msg: "no layer is called " + quoted(name), hint: tip}
+		if near := nearest(name, names); near != "" {
+			tip = "did you mean " + near + "?"
+		}
+		return &usageError{msg: "no sandbox and no kept layer has the name " + quoted(name), hint: tip}
 	case errors.Is(err, layer.ErrBusy):
 		return &usageError{msg: "the layer " + name + " is in use: a run or another command goes on with it"}
 	case err != nil && layer.CheckName(name) != nil:

@@ -61,6 +61,9 @@ func parseError(verb string, err error, args []string) error {
 		return &usageError{msg: flag + " needs a value after it"}
 	}
 	name, unknown := strings.CutPrefix(msg, "unknown flag ")
+	if strings.HasPrefix(msg, "unexpected argument ") && verb == "build" {
+		return &usageError{msg: msg, hint: "one folder is built: sbx build -t NAME ."}
+	}
 	if !unknown {
 		return &usageError{msg: msg, hint: tip}
 	}
@@ -77,7 +80,12 @@ func parseError(verb string, err error, args []string) error {
 		return &usageError{msg: msg}
 	}
 	if tip == "" && len(args) > 0 && !strings.HasPrefix(args[len(args)-1], "-") {
-		tip = "flags of sbx come before CMD: --help=all lists them"
+		switch verb {
+		case "run", "explain", "compare", "exec":
+			tip = "flags of sbx come before CMD: --help=all lists them"
+		default:
+			tip = "sbx " + verb + " --help=all lists the flags"
+		}
 	}
 	return &usageError{msg: msg, hint: tip}
 }

@@ -16,6 +16,39 @@ func dockerHabit(word string, rest []string) (string, bool) {
 		return "sbx run -d --name NAME -- CMD makes a sandbox and starts it; one that has ended is not started again", true
 	case "attach":
 		return "sbx logs -f NAME follows what it prints, sbx exec -t NAME sh is a shell in there", true
+	case "login", "logout":
+		return "docker's logins are taken, from ~/.docker/config.json: docker " + word + ", or podman " + word + " --authfile ~/.docker/config.json", true
+	case "container":
+		if len(rest) > 0 && rest[0] != "container" {
+			first := map[string]string{"ls": "ps", "list": "ps"}[rest[0]]
+			if first == "" {
+				first = rest[0]
+			}
+			return shellLine(append([]string{"sbx", first}, rest[1:]...)), true
+		}
+		return "sbx ps lists the sandboxes that run", true
+	case "buildx", "builder":
+		return "sbx build -t NAME .", true
+	case "top":
+		return "sbx exec NAME ps -ef shows the processes, sbx ps how many there are", true
+	case "stats":
+		return "sbx ps shows processes and memory", true
+	case "port":
+		return "sbx ps shows the ports that an image names; none is published: --net host uses the host's network", true
+	case "pause", "unpause":
+		return "sbx kill -s STOP NAME halts CMD, -s CONT lets it go on", true
+	case "export":
+		return "sbx cp NAME:/ - writes a tar stream", true
+	case "volume":
+		return "there are no volumes: sbx run -v ./DIR:/DIR shows a folder, --keep NAME keeps what CMD writes", true
+	case "network":
+		return "there are no networks: sbx run --net none (the default) or --net host", true
+	case "system":
+		return "sbx image prune removes images without a name, sbx prune kept layers that are not in use", true
+	case "compose", "swarm":
+		return "nothing starts several at once: sbx run -d --name NAME --image IMAGE for each", true
+	case "search":
+		return "registries are not searched: sbx image pull NAME fetches an image", true
 	case "info", "check":
 		return "sbx doctor tries each step on this machine", true
 	case "shell", "bash", "sh":
@@ -57,8 +90,7 @@ func runsFlag(verb, flag string) (string, bool) {
 	return "", false
 }
 
-// dockerFlag says what stands for a flag of docker's that takes host or private,
-// or "".
+// dockerFlag says what stands for a flag of docker's, or "".
 func dockerFlag(flag string) string {
 	switch flag {
 	case "--pid":
@@ -69,6 +101,34 @@ func dockerFlag(flag string) string {
 		return "the host name is apart by default; --skip uts takes the host's"
 	case "--cgroupns":
 		return "cgroup names are apart by default; --skip cgroup shows the host's"
+	case "--network":
+		return "--net none (the default) or --net host"
+	case "--privileged":
+		return "no more can be given than you have; --cap-add ALL gives it in CMD's own user namespace"
+	case "--read-only":
+		return "--skip overlay: what is shown is read-only"
+	case "--mount":
+		return "-v SRC:DST[:ro], --tmpfs DST"
+	case "--volumes-from":
+		return "-v SRC:DST shows the same folder to several"
+	case "--security-opt":
+		return "--seccomp FILE, --skip seccomp, --skip nnp"
+	case "--device", "--gpus":
+		return "sbx explain dev lists the devices that there are"
+	case "--platform":
+		return "CMD runs on this machine's processor; sbx image pull --platform fetches the image of another"
+	case "--restart":
+		return "what has ended is not started again"
+	case "--stop-timeout", "--stop-signal":
+		return "sbx stop -t SECONDS -s SIGNAL NAME"
+	case "-P", "--publish-all":
+		return "--net host uses the host's network"
+	case "--plain-http":
+		return "sbx image pull --plain-http NAME first"
+	case "--label", "-l":
+		return "--name NAME names a sandbox; labels are for images: sbx build --label K=V"
+	case "--force-rm", "--rm":
+		return "leave it out: no container is left of a build"
 	}
 	return ""
 }

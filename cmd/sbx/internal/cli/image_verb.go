@@ -8,10 +8,15 @@ func imageVerb() command {
 			"import makes an image of a folder or a tar archive. tag gives one more name; rm takes one away, with the last one the image; prune removes what has no name. " +
 			"ls lists, inspect shows config and layers (--layer N: the files of one), history the steps. ls, inspect and history take --json. sbx image VERB --help shows the flags of each.",
 		shown: [][2]string{
-			{"sbx image pull busybox", "from docker.io"},
+			{"sbx image ls", "those that are here"},
+			{"sbx image pull busybox", "one more, from docker.io"},
 			{"docker save alpine | sbx load", "from docker"},
 			{"sbx image inspect busybox", "its config and its layers"},
-			{"sbx image inspect --layer 1 busybox", "the files of the lowest"},
+			{"sbx image inspect --layer 1 busybox", "the files of the lowest layer"},
+			{"sbx image history busybox", "the steps that made it"},
+			{"sbx image tag busybox box:1", "one more name for it"},
+			{"sbx image rm box:1", "a name less; with the last one the image goes"},
+			{"sbx image prune", "remove images without a name"},
 		},
 	}
 }

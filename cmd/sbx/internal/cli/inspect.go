@@ -150,7 +150,14 @@ func writeDrawing(name string, boxes *observe.Box) error {
 func snapshotOf(word string) (*observe.View, error) {
 	pid, err := strconv.Atoi(word)
 	if err != nil {
-		_, r, p, err := runningSandbox(word, cmdOf)
+		store, r, p, err := runningSandbox(word, cmdOf)
+		if _, unknown := store.Find(word); errors.Is(unknown, state.ErrNotExist) {
+			tip := "sbx ps -a lists the sandboxes, sbx image ls the images"
+			if near := nearest(word, sandboxNames(store)); near != "" {
+				tip = "did you mean " + near + "?"
+			}
+			return nil, &usageError{msg: "no sandbox and no image has the name or id " + quoted(word), hint: tip}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -59,8 +59,12 @@ func conclude(verb string, err error) int {
 	say(errorText(err))
 	tip := sandbox.HintOf(err)
 	if errors.As(err, &exec) {
-		if tip == "" && len(imagesInUse) == 0 {
+		switch {
+		case tip != "":
+		case len(imagesInUse) == 0:
 			tip = hintOfImage(exec.Name)
+		case exec.ExitCode() == 127 && !strings.Contains(exec.Name, "/"):
+			tip = "no folder of the image's PATH has " + exec.Name + ": sbx image inspect IMAGE shows its config and its layers"
 		}
 		hint(tip)
 		return exec.ExitCode()

@@ -55,7 +55,8 @@ type listed struct {
 	Skipped []string   `json:"skipped,omitempty"`
 	Pids    *int       `json:"pids,omitempty"`   // not where the step pid is off
 	Memory  *int64     `json:"memory,omitempty"` // bytes, resident; what processes share is counted for each
-	status  string
+	// status is for the table, and narrow the same in fewer columns.
+	status, narrow string
 }
 
 func (p *psCommand) run(c *call) error {
@@ -77,7 +78,7 @@ func (p *psCommand) run(c *call) error {
 			continue
 		}
 		l := listed{
-			ID: r.ID, Name: r.Name, Root: "host", Image: r.Image, Digest: r.ImageDigest, Ports: r.Ports, Command: r.Spec.Args, Status: r.Status, Created: r.Created, Skipped: r.Skipped, status: statusText(r),
+			ID: r.ID, Name: r.Name, Root: "host", Image: r.Image, Digest: r.ImageDigest, Ports: r.Ports, Command: r.Spec.Args, Status: r.Status, Created: r.Created, Skipped: r.Skipped, status: statusText(r), narrow: statusWith(r, shortAge),
 		}
 		switch {
 		case r.Image != "":
@@ -174,17 +175,17 @@ func (p *psCommand) print(rows []listed, all int) error {
 		}
 		table = append(table, append(row, cell{visible(strings.Join(strings.Fields(strings.Join(r.Command, " ")), " ")), ""}))
 	}
-	rest := cols
-	for i, h := range header[:len(header)-1] {
-		widest := displayWidth(h)
-		for _, row := range table {
-			widest = max(widest, displayWidth(row[i].text))
+	const leastCMD = 12 // columns; with fewer it tells nothing
+	rest := restOf(cols, header, table)
+	if at := slices.Index(header, "STATUS"); rest < leastCMD {
+		for i, r := range rows {
+			table[i][at].text = r.narrow
 		}
-		rest -= widest + 2
+		rest = restOf(cols, header, table)
 	}
 	for _, row := range table {
 		last := &row[len(row)-1]
-		if head, tail := cutDisplay(last.text, max(rest-1, 11)); tail != "" && displayWidth(last.text) > rest {
+		if head, tail := cutDisplay(last.text, max(rest, leastCMD)-1); tail != "" && displayWidth(last.text) > rest {
 			last.text = strings.TrimRight(head, " ") + "…"
 		}
 	}
@@ -192,6 +193,18 @@ func (p *psCommand) print(rows []listed, all int) error {
 	writeTable(&b, s, cols, header, table)
 	_, err := os.Stdout.WriteString(b.String())
 	return err
+}
+
+// restOf is how many columns are left for the last one.
+func restOf(cols int, header []string, table [][]cell) int {
+	for i, h := range header[:len(header)-1] {
+		widest := displayWidth(h)
+		for _, row := range table {
+			widest = max(widest, displayWidth(row[i].text))
+		}
+		cols -= widest + 2
+	}
+	return cols
 }
 
 // skippedText names the steps that are off, or those few that are on.
@@ -219,10 +232,13 @@ func dashed(text string) string {
 }
 
 // statusText says what a sandbox does, in a few words.
-func statusText(r *state.Record) string {
+func statusText(r *state.Record) string { return statusWith(r, ageText) }
+
+// statusWith is statusText with durations as age writes them.
+func statusWith(r *state.Record, age func(time.Duration) string) string {
 	switch r.Status {
 	case state.Running:
-		return "up " + ageText(time.Since(r.Created))
+		return "up " + age(time.Since(r.Created))
 	case state.Exited:
 		text := "exited " + strconv.Itoa(r.Code())
 		if r.Failed != "" {
@@ -230,7 +246,7 @@ func statusText(r *state.Record) string {
 		} else if r.Result != nil && r.Result.Verdict == "timeout" {
 			text = "ended by its timeout"
 		}
-		return text + ", " + ageText(time.Since(r.Ended)) + " ago"
+		return text + ", " + age(time.Since(r.Ended)) + " ago"
 	case state.Created:
 		return "about to start"
 	}
@@ -248,6 +264,12 @@ func ageText(d time.Duration) string {
 		}
 	}
 	return plural(max(int(d/time.Second), 0), "second")
+}
+
+// shortAge is ageText with the first letter of the unit.
+func shortAge(d time.Duration) string {
+	number, unit, _ := strings.Cut(ageText(d), " ")
+	return number + unit[:1]
 }
 
 // use is what the processes of one PID namespace use.

@@ -57,6 +57,7 @@ func (*runCommand) examples() [][2]string {
 		{"sbx run --out dist -- npm run build", "copy ./dist to the host afterwards"},
 		{"sbx run -d --name web -- python3 -m http.server", "behind; then sbx logs web, sbx exec -t web sh, sbx stop web"},
 		{"sbx run --skip net -- curl example.org", "leave out one step"},
+		{"sbx run --image busybox -- ls /", "an image, as docker run busybox ls /"},
 	}
 }
 

@@ -141,6 +141,10 @@ func dispatch(args []string) int {
 		return 0
 	case "--version", "-V":
 		name = "version"
+	case "-v": // as docker has it, and not the flag of run that its user forgot the verb of
+		if len(args) == 1 {
+			name = "version"
+		}
 	}
 	v, ok := lookupVerb(name)
 	if !ok {
