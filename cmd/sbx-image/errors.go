@@ -93,7 +93,7 @@ func hintOf(err error) string {
 		return "sbx image rm " + damaged.Name + " removes it; pulled or loaded again it is whole"
 	case errors.Is(err, image.ErrBusy):
 		return "a pull or a load is under way: try again when it is done"
-	case errors.Is(err, unix.ENOSPC):
+	case errors.Is(err, unix.ENOSPC), strings.HasSuffix(err.Error(), unix.ENOSPC.Error()): // a worker's error is a text
 		return full(err)
 	case errors.Is(err, image.ErrPlainHTTP):
 		return "--plain-http, of sbx image pull, sbx image push and sbx build, is for registries on this machine"
