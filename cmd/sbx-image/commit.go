@@ -66,7 +66,9 @@ func (k *commitCommand) base(store image.Store, kept *written) (*v1.ConfigFile, 
 	var on *image.Image
 	var err error
 	if at := slices.IndexFunc(kept.uppers, func(u sandbox.Upper) bool { return len(u.Lowers) > 0 }); k.On != "" {
-		on, err = store.Find(k.On)
+		if on, err = store.Find(k.On); k.On == "host" && errors.Is(err, image.ErrNotFound) {
+			return nil, nil, &usageError{msg: "--on host: host is no image, but a base for sbx build", hint: "echo FROM host | sbx build -t base -, then --on base"}
+		}
 	} else if at >= 0 {
 		on, err = k.under(store, kept.uppers[at].Lowers)
 	} else {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox/image"
@@ -45,10 +46,21 @@ func wrongWords(args []string, err error) error {
 		tip = "sbx load -i " + word
 	case unexpected && len(args) > 1 && args[1] == "build":
 		tip = "sbx build -t NAME ."
-	case verb == "image" && len(args) > 1 && !unexpected && !strings.HasPrefix(args[1], "-"):
+	case verb == "image" && len(args) > 1 && !unknownVerb(err) && !strings.HasPrefix(args[1], "-"):
 		tip = "sbx image " + args[1] + " --help"
 	}
 	return &usageError{msg: err.Error(), hint: tip}
+}
+
+// unknownVerb says whether kong knows no such verb of sbx image, which then has
+// no help.
+func unknownVerb(err error) bool {
+	var parse *kong.ParseError
+	if !errors.As(err, &parse) || parse.Context == nil {
+		return true
+	}
+	selected := parse.Context.Selected()
+	return selected == nil || selected.Name == "image"
 }
 
 // fail prints an error as sbx does and gives the exit status.
@@ -91,6 +103,8 @@ func hintOf(err error) string {
 		return "sbx image pull --platform OS/ARCH fetches an image of another machine, to look at it or to save it"
 	case errors.As(err, &damaged):
 		return "sbx image rm " + damaged.Name + " removes it; pulled or loaded again it is whole"
+	case errors.Is(err, image.ErrNoArchive):
+		return "the command that was to write the archive wrote nothing"
 	case errors.Is(err, image.ErrBusy):
 		return "a pull or a load is under way: try again when it is done"
 	case errors.Is(err, unix.ENOSPC), strings.HasSuffix(err.Error(), unix.ENOSPC.Error()): // a worker's error is a text

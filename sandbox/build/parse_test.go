@@ -62,9 +62,9 @@ RUN --mount=type=bind,from=0,target=/x true
 // TestRefused: what is not done is an error that names it, with the line.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"", "Dockerfile: file with no instructions"},
-		{"ARG a", "Dockerfile: no FROM: an image begins with one"},
-		{"RUN true", "Dockerfile:1: RUN true: no build stage in current context"},
+		{"", "Dockerfile: it has no instructions"},
+		{"ARG a", "Dockerfile: it has no FROM"},
+		{"RUN true", "Dockerfile:1: RUN true: no FROM comes before it"},
 		{"FROM a\nRUNN true", "Dockerfile:2: RUNN true: unknown instruction: RUNN"},
 		{"FROM a\nCOPY --magic a b", "Dockerfile:2: COPY --magic a b: unknown flag: --magic"},
 		{"FROM a\nRUN \\\n  --mount=type=ssh \\\n  true", "Dockerfile:2: RUN --mount=type=ssh true: RUN --mount=type=ssh is not done here: no agent is passed to a sandbox; --mount=type=secret passes a key"},
@@ -84,6 +84,49 @@ func TestRefused(t *testing.T) {
 		_, err := stagesOf(t, c.text, "", nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+// TestMistakes: what is easily mistyped has a hint, and no other error has one.
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"FORM a", "did you mean FROM?"},
+		{"FROM a\nRUM true", "did you mean RUN?"},
+		{"FROM a\nnonsense", ""},
+		{"RUN true", beginning},
+		{"ARG a", beginning},
+		{"# nothing", beginning},
+		{"FROM a\nENV", ""},
+	} {
+		_, err := parse("Dockerfile", []byte(c.text))
+		var mistake *MistakeError
+		hint := ""
+		if errors.As(err, &mistake) {
+			hint = mistake.Hint
+		}
+		if err == nil || hint != c.want {
+			t.Errorf("%q: %v, hint %q\nwant %q", c.text, err, hint, c.want)
+		}
+	}
+}
+
+// TestUnlisted: a CMD that looks like a list and is a line of the shell is told
+// of, and none that is what it looks like.
+func TestUnlisted(t *testing.T) {
+	for text, want := range map[string]int{
+		`CMD ['a', 'b']`:            1,
+		`CMD ["a", b]`:              1,
+		`ENTRYPOINT [a]`:            1,
+		`CMD ["a", "b"]`:            0,
+		`CMD []`:                    0,
+		`CMD [ -e /x ] && echo yes`: 0,
+		`CMD a b`:                   0,
+		`RUN [ -e / ]`:              0,
+	} {
+		f, err := parse("Dockerfile", []byte("FROM a\n"+text))
+		if err != nil || len(f.warnings) != want {
+			t.Errorf("%s: %v, %q", text, err, f.warnings)
 		}
 	}
 }

@@ -47,6 +47,8 @@ func (s Store) Load(archive io.Reader, progress Progress) ([]Loaded, error) {
 		add = members.oci
 	case members.has("manifest.json"):
 		add = members.docker
+	case len(members.files) == 0:
+		return nil, ErrNoArchive
 	default:
 		return nil, errors.New("archive: neither index.json (OCI) nor manifest.json (docker) is in it: sbx image import takes the archive of a root file system")
 	}
@@ -70,6 +72,10 @@ func (s Store) Load(archive io.Reader, progress Progress) ([]Loaded, error) {
 	})
 	return out, err
 }
+
+// ErrNoArchive says that what was to be loaded holds no file at all: often the
+// command in front of a pipe has failed.
+var ErrNoArchive = errors.New("archive: it is empty")
 
 // added is an image whose files are in the store and whose names are not.
 type added struct {

@@ -21,6 +21,19 @@ func errorText(err error) string {
 	return spec.Error()
 }
 
+// hintOfSpec is for a mount whose source is not there: docker makes a folder then.
+func hintOfSpec(err error) string {
+	var spec *sandbox.SpecError
+	if !errors.As(err, &spec) || !strings.HasPrefix(spec.Field, "Mounts") {
+		return ""
+	}
+	source, absent := strings.CutSuffix(spec.Reason, " does not exist")
+	if source = strings.TrimPrefix(source, "the source "); !absent || !strings.HasPrefix(source, "/") {
+		return ""
+	}
+	return "nothing is made on the host; a folder: " + shellLine([]string{"mkdir", "-p", source})
+}
+
 // flagOf is the flag that sets a field of Spec, or "".
 func flagOf(field string) string {
 	switch field {

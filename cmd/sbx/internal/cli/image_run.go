@@ -67,6 +67,9 @@ func (f *RunFlags) findImage() (*local.Image, error) {
 	if f.Pull == "never" {
 		return nil, &usageError{msg: err.Error(), hint: "sbx image pull " + shellLine([]string{f.Image}) + ", or sbx image ls for those that are there"}
 	}
+	if f.Image == "host" {
+		return nil, &usageError{msg: "--image host: host is no image, but a base for sbx build", hint: "without --image CMD has the host's programs; echo FROM host | sbx build -t base - makes an image of them"}
+	}
 	if _, err := local.Canonical(f.Image); err != nil {
 		return nil, &usageError{msg: err.Error()}
 	}

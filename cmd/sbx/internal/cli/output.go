@@ -58,6 +58,9 @@ func conclude(verb string, err error) int {
 	}
 	say(errorText(err))
 	tip := sandbox.HintOf(err)
+	if tip == "" {
+		tip = hintOfSpec(err)
+	}
 	if errors.As(err, &exec) {
 		switch {
 		case tip != "":

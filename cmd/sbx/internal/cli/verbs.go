@@ -63,7 +63,7 @@ func verbs() []verb {
 		{name: "doctor", help: "try each step on this machine, and say what mends it", first: true, model: doctorVerb},
 		{name: "lesson", help: "the course: learn what each step does, in the terminal", first: true, sibling: "sbx-learn", model: lessonVerb},
 		{name: "classroom", help: "the course and a switchboard in the browser", sibling: "sbx-learn", model: classroomVerb},
-		{name: "inspect", help: "show how a process is isolated", model: inspectVerb},
+		{name: "inspect", help: "show how a sandbox or a process is isolated, or an image's layers", model: inspectVerb},
 		{name: "ps", help: "list the sandboxes that were started with -d or --name", model: psVerb},
 		{name: "exec", help: "run a command in a sandbox that runs", model: execVerb},
 		{name: "logs", help: "print what a sandbox has printed", model: logsVerb},
