@@ -84,7 +84,7 @@ func (w *writing) add(src source, progress Progress) (v1.Descriptor, error) {
 		return none, err
 	}
 	for _, data := range [][]byte{src.config, src.manifest} {
-		if err := writeBeside(w.dir, w.s.blobPath(sum(data)), data); err != nil {
+		if err := w.document(data); err != nil {
 			return none, err
 		}
 	}

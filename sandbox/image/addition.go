@@ -155,7 +155,7 @@ func (a *Addition) Finish(config *v1.ConfigFile, layers []Layer, names []string)
 		return none, err
 	}
 	for _, blob := range [][]byte{raw, data} {
-		if err := writeBeside(a.w.dir, a.w.s.blobPath(sum(blob)), blob); err != nil {
+		if err := a.w.document(blob); err != nil {
 			return none, err
 		}
 	}

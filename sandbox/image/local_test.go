@@ -110,6 +110,29 @@ func TestInUse(t *testing.T) {
 	}
 }
 
+// TestInUseAndAddedAgain: who runs from an image keeps it, though the same image
+// is added again and loses its name once more.
+func TestInUseAndAddedAgain(t *testing.T) {
+	s := testStore(t)
+	data := dockerArchive(t, "used:1", emptyConfig, archive(t, file{name: "f", body: "used"}))
+	load(t, s, data)
+	used, err := local.Find(s.Dir(), "used:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+	load(t, s, data)
+	if _, err := s.Remove("used:1", false); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := s.Prune(Pruning{Unnamed: true}); err != nil || done.Layers != 0 {
+		t.Errorf("%d layers were removed under a sandbox: %v", done.Layers, err)
+	}
+	if _, err := os.Stat(filepath.Join(used.Layers[0], "f")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFindWhilePruned: an image is either found whole, with its layers there
 // until it is closed, or not at all, whatever other processes add and remove.
 func TestFindWhilePruned(t *testing.T) {

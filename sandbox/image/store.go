@@ -152,6 +152,34 @@ func (s Store) begin() (*writing, error) {
 	return w, nil
 }
 
+// document writes a manifest or a config. One that is there stays, the very
+// file: a sandbox that runs from an image holds a lock on its manifest. Only a
+// damaged one is replaced.
+func (w *writing) document(data []byte) error {
+	name := w.s.blobPath(sum(data))
+	if _, err := w.s.readBlob(sum(data)); err == nil {
+		return nil
+	}
+	file, err := os.CreateTemp(w.dir, "document-")
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err = file.Write(data); err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = os.Link(file.Name(), name)
+	}
+	if errors.Is(err, os.ErrExist) {
+		if _, damaged := w.s.readBlob(sum(data)); damaged == nil {
+			return nil // another process was faster
+		}
+		err = os.Rename(file.Name(), name)
+	}
+	return err
+}
+
 // end removes what the writing left and lets go of the store.
 func (w *writing) end() error {
 	defer w.lock.Close()
