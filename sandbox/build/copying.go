@@ -47,7 +47,7 @@ const (
 	CopyDigest  = "digest"  // writes the digest of what would be copied
 	CopyArchive = "archive" // writes the archive of the layer
 	CopyResolve = "resolve" // writes a Resolved of Dest, in JSON
-	CopyOut     = "out"     // writes the files into Dest, an empty folder of the host, and where they are
+	CopyOut     = "out"     // writes the files into Dest, an empty folder of the host, and their name there
 )
 
 // Inline is a here-document of COPY or ADD.

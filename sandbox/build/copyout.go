@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyOut writes a group into an empty folder of the caller's and gives the path
-// of what it stands for: a folder, or a file. Without owners all is the caller's.
+// copyOut writes a group into an empty folder of the caller's and gives the name
+// there of what it stands for: a folder, or a file. Without owners all is the caller's.
 // Only files, folders and links are written.
 func copyOut(ctx context.Context, dir string, g group, owners bool) (string, error) {
 	root, err := os.OpenRoot(dir)
@@ -75,7 +75,7 @@ func copyOut(ctx context.Context, dir string, g group, owners bool) (string, err
 			return "", err
 		}
 	}
-	return filepath.Join(dir, base), nil
+	return base, nil
 }
 
 func copyFile(root *os.Root, name string, it item) error {

@@ -190,7 +190,7 @@ func (m *mounts) one(ctx context.Context, b *boxed, one *mount) (at sandbox.Moun
 	c := one.copying(CopyOut)
 	c.Dest = dir
 	err = b.work(ctx, c, &shown)
-	at.Source = shown.String()
+	at.Source = filepath.Join(dir, shown.String())
 	return at, "", err
 }
 

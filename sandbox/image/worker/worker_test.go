@@ -290,10 +290,8 @@ func TestConfined(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &worker{t.Context(), os.Args[0]}
-	s, _, err := w.spec(image.Task{Verb: image.TaskUnpack, Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
+	confined, _ := w.spec(image.Task{Verb: image.TaskUnpack, Dir: dir})
+	s := confined.Spec
 	const script = `cat "$1" 2>&1; echo x >"$2/written" && ls /sys/class/net | tr '\n' ' '; mknod "$2/dev" c 1 3 2>&1; mount -t tmpfs t /tmp 2>&1; echo x >/usr/x`
 	run := func(s sandbox.Spec, dir string) string {
 		c := &sandbox.Cmd{Spec: s}
