@@ -216,17 +216,21 @@ func (k *clues) follow(p string) File {
 // onHost is where a path of the sandbox lies on the host, and whether it is
 // shown at all: where not, the path itself is returned.
 func (c *Cmd) onHost(p string) (string, bool) {
-	if c.Spec.Rootfs != "" {
-		return path.Join(c.Spec.Rootfs, p), true
-	}
-	if n := len(c.Spec.Layers); n > 0 {
-		layers := stack.New(c.Spec.Layers)
-		if real, err := layers.Resolve(p); err == nil {
-			if info, err := layers.Lstat(real); err == nil {
-				return layers.Path(info, real), true
-			}
+	if c.Spec.givenRoot() {
+		all := c.Spec.Layers
+		if c.Spec.Rootfs != "" {
+			all = []string{c.Spec.Rootfs}
 		}
-		return path.Join(c.Spec.Layers[n-1], p), true // where nothing is
+		layers := stack.New(all)
+		real, err := layers.Resolve(p)
+		if err != nil {
+			return p, false
+		}
+		if info, err := layers.Lstat(real); err == nil {
+			return layers.Path(info, real), true
+		}
+		// Nothing is there. Not p: a link of the root would lead out on the host.
+		return path.Join(all[len(all)-1], real), true
 	}
 	if c.Spec.Skips("root") || c.plan == nil {
 		return p, true

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,10 @@ const (
 	mostLayers  = 500 - 1  // OVL_MAX_STACK (fs/overlayfs/params.h), less the upper one
 )
 
+// mostFolders is how many folders an image may ask for: each of them costs some
+// calls of every start, and a config has room for a million.
+const mostFolders = 4096
+
 // validateLayers checks Spec.Layers.
 func (s *Spec) validateLayers() error {
 	bad := func(reason string) error { return &SpecError{Field: "Layers", Reason: reason} }
@@ -29,6 +34,9 @@ func (s *Spec) validateLayers() error {
 	}
 	if len(s.Layers) > mostLayers {
 		return bad(strconv.Itoa(len(s.Layers)) + " layers are more than the " + strconv.Itoa(mostLayers) + " that overlayfs takes")
+	}
+	if len(s.Folders) > mostFolders {
+		return &SpecError{Field: "Folders", Reason: strconv.Itoa(len(s.Folders)) + " are more than " + strconv.Itoa(mostFolders)}
 	}
 	for i, dir := range s.Folders {
 		if !cleanAbs(dir) || !s.givenRoot() {
@@ -51,7 +59,7 @@ func (s *Spec) validateLayers() error {
 func (c *compiler) givenRootFolder() {
 	e := entry{kind: Overlay, source: c.spec.Rootfs, target: "/", why: "--rootfs", rank: rankMount}
 	if len(c.spec.Layers) > 0 {
-		e.layers, e.why = c.spec.Layers, "the image"
+		e.layers, e.why = withoutRepeats(c.spec.Layers), "the image"
 	}
 	c.addEntry(e)
 	c.addEntry(entry{kind: folder, target: "/proc", mode: 0o555})
@@ -68,7 +76,7 @@ func (c *compiler) givenRootFolder() {
 		return
 	}
 	own := func(file, text, why string) {
-		if !c.lookIn(&e, "/etc/"+file).isDir() {
+		if !c.lookIn(&e, "/etc/"+file).isDir() && c.find("/etc/"+file) < 0 {
 			c.addEntry(entry{kind: content, link: text, target: "/etc/" + file, file: true, why: why})
 		}
 	}
@@ -86,6 +94,19 @@ func (c *compiler) givenRootFolder() {
 			own(file, string(text), "the host's, whose network it is")
 		}
 	}
+}
+
+// withoutRepeats leaves each layer where it lies highest: overlayfs takes a folder
+// once (ELOOP), and all that a layer has and removes hides what the same one does
+// further down. Images have the layer of an empty step several times.
+func withoutRepeats(layers []string) []string {
+	var out []string
+	for i, l := range layers {
+		if !slices.Contains(layers[i+1:], l) {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 // ofHost says whether an entry shows something of the host, which can be looked

@@ -155,6 +155,62 @@ func TestHostileLayers(t *testing.T) {
 	}
 }
 
+// TestRepeatedLayer: an image may hold a layer several times, which overlayfs
+// takes once: it counts where it lies highest.
+func TestRepeatedLayer(t *testing.T) {
+	needAll(t)
+	c := imageOf(t, "cat /a /b /gone; ls /d",
+		func(d string) error { return errors.Join(write(d, "gone", "gone"), write(d, "d/old", "")) },
+		func(d string) error {
+			return errors.Join(write(d, "a", "twice "), write(d, "b", "twice "), write(d, "d/new", ""),
+				unix.Mknod(d+"/gone", unix.S_IFCHR, 0), unix.Setxattr(d+"/d", "user.overlay.opaque", []byte("y"), 0))
+		},
+		func(d string) error {
+			return errors.Join(write(d, "a", "between "), write(d, "gone", "back "), unix.Mknod(d+"/b", unix.S_IFCHR, 0))
+		})
+	twice := c.Spec.Layers[2]
+	c.Spec.Layers = append(c.Spec.Layers, twice)
+	out, err := c.CombinedOutput()
+	if want := "twice twice cat: /gone: No such file or directory\nnew\n"; err != nil || string(out) != want {
+		t.Errorf("%v: %q, want %q", err, out, want)
+	}
+}
+
+// TestFolderForFile: where the image asks for a folder in the place of a file of
+// our own, it gets that, and no mount fails.
+func TestFolderForFile(t *testing.T) {
+	needAll(t)
+	c := imageOf(t, "pwd; grep -c . /etc/resolv.conf", func(string) error { return nil })
+	c.Spec.Folders, c.Spec.Dir = []string{"/etc/hosts"}, "/etc/hosts"
+	if out, err := c.CombinedOutput(); err != nil || string(out) != "/etc/hosts\n1\n" {
+		t.Errorf("%v: %q", err, out)
+	}
+}
+
+// TestHintOfLayers: a hint about a program that the image does not have looks at
+// nothing of the host, whichever link of the image the program's name goes through.
+func TestHintOfLayers(t *testing.T) {
+	needAll(t)
+	script := filepath.Join(ownFolder(t), "script")
+	if err := os.WriteFile(script, []byte("#!/the/caller's/own\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := imageOf(t, "", func(d string) error { return os.Symlink(filepath.Dir(script), d+"/link") })
+	c.Spec.Args = []string{"/link/script"}
+	folder := sandbox.Cmd{Spec: c.Spec}
+	folder.Spec.Rootfs, folder.Spec.Layers = c.Spec.Layers[1], nil
+	for _, c := range []*sandbox.Cmd{c, &folder} {
+		err := c.Run()
+		var failed *sandbox.ExecError
+		if !errors.As(err, &failed) {
+			t.Fatalf("the error is %v", err)
+		}
+		if hint := sandbox.HintOf(err); strings.Contains(hint, "caller's") || strings.Contains(hint, script) {
+			t.Errorf("the hint is about a file of the host: %s", hint)
+		}
+	}
+}
+
 // TestLayersSpec: what cannot be is refused before anything is made.
 func TestLayersSpec(t *testing.T) {
 	one := 1
@@ -165,6 +221,7 @@ func TestLayersSpec(t *testing.T) {
 		"lie in one another":   {Layers: []string{"/a/b"}, Upper: "/a"},
 		"which is skipped":     {Layers: []string{"/a"}, Skip: []string{"overlay"}},
 		"no image to make it":  {Folders: []string{"/x"}},
+		"are more than 4096":   {Layers: []string{"/a"}, Folders: make([]string, 4097)},
 		"needs auto":           {User: sandbox.User{UID: &one, Switch: true}},
 		"setgroups(2) is deni": {User: sandbox.User{Groups: []int{1}}},
 	} {

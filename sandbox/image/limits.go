@@ -9,7 +9,12 @@ import (
 // means the one of DefaultLimits.
 type Limits struct {
 	Bytes   int64 // of one uncompressed layer
-	Entries int   // of one layer
+	Entries int   // of one layer, folders without an entry of their own included
+	// Names is how many bytes all names in one layer may have: those of its
+	// entries and of their targets, the whole paths of its folders, and the names
+	// of attributes. They are kept in memory, and some of them in layer.json,
+	// which every look at the store reads; 64 KiB of names shrink to nothing.
+	Names int64
 	// Ratio is how many times larger than its compressed form a layer may
 	// become; it counts from the first GiB on, since honest layers may hold a
 	// file of zeros.
@@ -20,7 +25,7 @@ type Limits struct {
 
 // DefaultLimits let every layer in that people have: the largest public ones
 // are some 20 GiB, of half a million files, and shrink to a tenth.
-var DefaultLimits = Limits{Bytes: 64 << 30, Entries: 1 << 20, Ratio: 200, Document: 8 << 20}
+var DefaultLimits = Limits{Bytes: 64 << 30, Entries: 1 << 20, Names: 128 << 20, Ratio: 200, Document: 8 << 20}
 
 // ratioFrom is the size from which on Limits.Ratio counts, in bytes.
 const ratioFrom = 1 << 30
@@ -31,6 +36,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Entries == 0 {
 		l.Entries = DefaultLimits.Entries
+	}
+	if l.Names == 0 {
+		l.Names = DefaultLimits.Names
 	}
 	if l.Ratio == 0 {
 		l.Ratio = DefaultLimits.Ratio

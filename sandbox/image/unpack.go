@@ -59,6 +59,7 @@ type unpacker struct {
 	root     *os.File
 	contents Contents
 	entries  int
+	names    int64 // bytes, see Limits.Names
 	limits   Limits
 	real     bool // owners are set; else they are recorded
 	model    bool // there is a whiteoutModel
@@ -110,8 +111,8 @@ func unpack(dir string, archive io.Reader, limits Limits, owners string) (Conten
 		if err != nil {
 			return Contents{}, err
 		}
-		if u.entries++; u.entries > limits.Entries {
-			return Contents{}, fmt.Errorf("the layer has more than %d entries", limits.Entries)
+		if err := errors.Join(u.countEntry(), u.countNames(header)); err != nil {
+			return Contents{}, err
 		}
 		if header.Size > limits.Bytes-u.contents.Bytes {
 			return Contents{}, fmt.Errorf("the files of the layer are larger than the %d bytes that are allowed", limits.Bytes)
@@ -128,6 +129,30 @@ func unpack(dir string, archive io.Reader, limits Limits, owners string) (Conten
 			return Contents{}, fmt.Errorf("entry %q: %w", header.Name, err)
 		}
 	}
+}
+
+// countEntry counts what is made: an entry, or a folder that an entry needs.
+func (u *unpacker) countEntry() error {
+	if u.entries++; u.entries > u.limits.Entries {
+		return fmt.Errorf("the layer has more than %d entries and folders", u.limits.Entries)
+	}
+	return nil
+}
+
+// countNames counts the names in a header.
+func (u *unpacker) countNames(h *tar.Header) error {
+	n := len(h.Name) + len(h.Linkname)
+	for name := range xattrs(h) {
+		n += len(name)
+	}
+	return u.countName(n)
+}
+
+func (u *unpacker) countName(n int) error {
+	if u.names += int64(n); u.names > u.limits.Names {
+		return fmt.Errorf("the names in the layer have more than %d bytes", u.limits.Names)
+	}
+	return nil
 }
 
 func (u *unpacker) do(e entry, data io.Reader) error {
@@ -150,7 +175,9 @@ func (u *unpacker) do(e entry, data io.Reader) error {
 		return u.whiteOut(dir, e.base)
 	}
 	if e.base == "." {
-		u.setFolder(u.canonical(dir), e)
+		if err := u.setFolder(u.canonical(dir), folderOf(e)); err != nil {
+			return err
+		}
 		given, err := u.give(int(dir.Fd()), ".", e.header)
 		if err != nil {
 			return err
@@ -232,8 +259,7 @@ func (u *unpacker) makeMissing(name string) error {
 		}
 	}
 	u.contents.Folders++
-	u.dirs[path.Join(u.canonical(parent), path.Base(name))] = folder{mode: 0o755}
-	return nil
+	return errors.Join(u.countEntry(), u.setFolder(path.Join(u.canonical(parent), path.Base(name)), folder{mode: 0o755}))
 }
 
 // open opens a folder of the layer.
@@ -316,8 +342,14 @@ func depth(name string) int {
 	return 1 + strings.Count(name, "/")
 }
 
-func (u *unpacker) setFolder(name string, e entry) {
-	u.dirs[name] = folder{mode: uint32(e.header.Mode) & 0o1777, mtime: e.header.ModTime}
+// setFolder notes what a folder gets at the end.
+func (u *unpacker) setFolder(name string, f folder) error {
+	u.dirs[name] = f
+	return u.countName(len(name))
+}
+
+func folderOf(e entry) folder {
+	return folder{mode: uint32(e.header.Mode) & 0o1777, mtime: e.header.ModTime}
 }
 
 // record notes an entry that was not made or not made whole.

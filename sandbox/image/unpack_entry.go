@@ -47,7 +47,7 @@ func (u *unpacker) create(dir *os.File, e entry, data io.Reader) error {
 			err = setOpaque(file)
 		}
 		if err == nil {
-			u.setFolder(path.Join(u.canonical(dir), e.base), e)
+			err = u.setFolder(path.Join(u.canonical(dir), e.base), folderOf(e))
 		}
 	case tar.TypeReg, tar.TypeGNUSparse:
 		if err == nil {

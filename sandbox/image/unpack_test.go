@@ -320,6 +320,32 @@ func TestBombs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	// One entry may ask for 2000 folders: a million of them for all inodes of a disk.
+	t.Run("folders without an entry", func(t *testing.T) {
+		data := archive(t, file{name: "a" + strings.Repeat("/a", 100)})
+		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Entries: 100}.withDefaults(), OwnersRecorded); err == nil {
+			t.Error("a file in 100 folders, where 100 entries are allowed")
+		}
+		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Entries: 101}.withDefaults(), OwnersRecorded); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("names", func(t *testing.T) {
+		long := strings.Repeat("n", 201)
+		for what, data := range map[string][]byte{
+			"a name":      archive(t, file{name: long}),
+			"a target":    archive(t, file{name: "l", kind: tar.TypeSymlink, link: long}),
+			"attributes":  archive(t, file{name: "f", pax: map[string]string{xattrRecord + "trusted." + long: ""}}),
+			"their paths": archive(t, file{name: strings.Repeat("a/", 20) + "f"}),
+		} {
+			if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Names: 200}.withDefaults(), OwnersRecorded); err == nil || !strings.Contains(err.Error(), "names") {
+				t.Errorf("%s of more than 200 bytes: %v", what, err)
+			}
+			if c, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{Names: 1000}.withDefaults(), OwnersRecorded); err != nil {
+				t.Errorf("%s: %+v, %v", what, c, err)
+			}
+		}
+	})
 }
 
 // rawHeader is a ustar header, for what archive/tar does not write.

@@ -139,10 +139,29 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", p, have, err, want)
 		}
 	}
-	for p, want := range map[string]error{"/loop": unix.ELOOP, "/x/z": unix.ELOOP, "/a/b/f/x": unix.ENOTDIR} {
+	long := strings.Repeat("/a", 2048) // a million components would take hours
+	for p, want := range map[string]error{long: unix.ENAMETOOLONG, "/loop": unix.ELOOP, "/x/z": unix.ELOOP, "/a/b/f/x": unix.ENOTDIR} {
 		if have, err := s.Resolve(p); !errors.Is(err, want) {
 			t.Errorf("%s: %s, %v, want %v", p, have, err, want)
 		}
+	}
+}
+
+// TestResolveClosed: in a layer with real owners a folder may be another id's,
+// and closed to who makes the plan. What lies in there is taken as it is.
+func TestResolveClosed(t *testing.T) {
+	dirs := layers(t, "closed/x/y, link -> /closed")
+	must(t, os.Chmod(dirs[0]+"/closed", 0))
+	t.Cleanup(func() { must(t, os.Chmod(dirs[0]+"/closed", 0o700)) })
+	if os.Geteuid() == 0 {
+		t.Skip("nothing is closed to root")
+	}
+	s := stack.New(dirs)
+	if have, err := s.Resolve("/link/x/../z"); err != nil || have != "/closed/z" {
+		t.Errorf("%s, %v", have, err)
+	}
+	if _, err := s.Lstat("/closed/x"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("the folder is not closed: %v", err)
 	}
 }
 
