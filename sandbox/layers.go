@@ -59,7 +59,7 @@ func (s *Spec) validateLayers() error {
 func (c *compiler) givenRootFolder() {
 	e := entry{kind: Overlay, source: c.spec.Rootfs, target: "/", why: "--rootfs", rank: rankMount}
 	if len(c.spec.Layers) > 0 {
-		e.layers, e.why = withoutRepeats(c.spec.Layers), "the image"
+		e.layers, e.why = c.spec.Layers, "the image"
 	}
 	c.addEntry(e)
 	c.addEntry(entry{kind: folder, target: "/proc", mode: 0o555})
@@ -153,10 +153,10 @@ func (c *compiler) openLayers(e *entry) {
 // the working folder. Where the layers' names are more than mount(2) takes, each
 // is given alone, the uppermost first (lowerdir+, Linux 6.7).
 func (c *compiler) stackLayers(e *entry, at, upperDir, workDir string) error {
-	dir := commonFolder(e.layers)
-	names := make([]string, 0, len(e.layers))
-	for i := len(e.layers) - 1; i >= 0; i-- {
-		names = append(names, strings.TrimPrefix(strings.TrimPrefix(e.layers[i], dir), "/"))
+	dir, layers := commonFolder(e.layers), withoutRepeats(e.layers)
+	names := make([]string, 0, len(layers))
+	for i := len(layers) - 1; i >= 0; i-- {
+		names = append(names, strings.TrimPrefix(strings.TrimPrefix(layers[i], dir), "/"))
 	}
 	escaped := make([]string, len(names))
 	for i, name := range names {

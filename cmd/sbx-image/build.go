@@ -208,17 +208,25 @@ func (b *buildCommand) dockerfile(o *build.Options) error {
 		return err
 	}
 	if b.File != "" {
-		return readDockerfile(o, b.File)
+		return readDockerfile(o, b.File, os.OpenFile)
 	}
-	at := filepath.Join(o.Context, "Dockerfile")
-	if _, err := os.Lstat(at); errors.Is(err, os.ErrNotExist) {
-		if _, err := os.Lstat(filepath.Join(o.Context, "Containerfile")); err == nil {
-			at = filepath.Join(o.Context, "Containerfile")
-		} else {
-			return &usageError{msg: "there is no Dockerfile in " + b.Context, hint: "-f FILE names another"}
+	// Who made the context made this file: a link in it could lead to a file of
+	// the caller's, of which an error shows lines. One that the caller names is
+	// read wherever it lies.
+	root, err := os.OpenRoot(o.Context)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, name := range []string{"Dockerfile", "Containerfile"} {
+		if _, err := root.Lstat(name); errors.Is(err, os.ErrNotExist) {
+			continue
 		}
+		return readDockerfile(o, filepath.Join(o.Context, name), func(_ string, flag int, mode os.FileMode) (*os.File, error) {
+			return root.OpenFile(name, flag, mode)
+		})
 	}
-	return readDockerfile(o, at)
+	return &usageError{msg: "there is no Dockerfile in " + b.Context, hint: "-f FILE names another"}
 }
 
 // mostDockerfile is more than a Dockerfile may have, in bytes: package build says
@@ -226,8 +234,8 @@ func (b *buildCommand) dockerfile(o *build.Options) error {
 const mostDockerfile = 2 << 20
 
 // readDockerfile reads a regular file: a FIFO would be waited for.
-func readDockerfile(o *build.Options, name string) error {
-	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+func readDockerfile(o *build.Options, name string, open func(string, int, os.FileMode) (*os.File, error)) error {
+	file, err := open(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return &usageError{msg: "there is no file " + name, hint: "-f names a Dockerfile as seen from here, not from the folder that is built"}
 	}

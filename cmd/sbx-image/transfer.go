@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/sbx-dev/sbx/sandbox/container"
 	"github.com/sbx-dev/sbx/sandbox/image"
 )
 
@@ -18,6 +20,13 @@ import (
 type registryFlags struct {
 	PlainHTTP bool `name:"plain-http" help:"Speak HTTP without TLS, to a registry on this machine only."`
 	Quiet     bool `short:"q" help:"Show no progress."`
+}
+
+// tellOfHost says of an image that came in what it shows of the host.
+func tellOfHost(i *image.Image, name string, quiet bool) {
+	if !quiet && i.Config.Config.Labels[container.BaseLabel] == container.BaseHost {
+		fmt.Fprintln(os.Stderr, container.HostNote(name))
+	}
 }
 
 // pullCommand is sbx image pull.
@@ -51,6 +60,7 @@ func (p *pullCommand) Run(c *call) error {
 		}
 		fmt.Fprintln(os.Stdout, full)
 		fmt.Fprintln(os.Stdout, "Digest:", got.Pulled)
+		tellOfHost(got, image.Familiar(full), p.Quiet)
 	}
 	return nil
 }
@@ -99,6 +109,9 @@ func (l *loadCommand) Run(c *call) error {
 			fmt.Fprintln(os.Stdout, "Loaded image:", image.Familiar(one.Name))
 		} else {
 			fmt.Fprintln(os.Stdout, "Loaded image ID:", one.ID)
+		}
+		if i, err := c.store.Find(one.ID.String()); err == nil { // else it is gone again
+			tellOfHost(i, cmp.Or(image.Familiar(one.Name), one.ID.String()), l.Quiet)
 		}
 	}
 	return nil

@@ -42,6 +42,9 @@ func (r *run) base(ctx context.Context, step Step) error {
 	if err != nil {
 		return err
 	}
+	if st.onHost && r.node.base != fromHost {
+		r.tell(Event{Kind: Output, Step: step, Line: container.HostNote(r.node.base)})
+	}
 	r.st = st.clone()
 	r.st.scope = r.global.stage(st.config.Config.Env)
 	return nil

@@ -262,6 +262,46 @@ func TestOnbuild(t *testing.T) {
 	}
 }
 
+// TestOnbuildSecret: what is given to the Dockerfile is not the base's to take,
+// which may be anybody's.
+func TestOnbuildSecret(t *testing.T) {
+	store := newStore(t)
+	built(t, store, "FROM busybox\nONBUILD RUN --mount=type=secret,id=s cat /run/secrets/s\n", func(o *Options) { o.Names = []string{"greedy"} })
+	_, w, err := tryBuild(t, store, "FROM greedy\nRUN true\n", func(o *Options) { o.Secrets = map[string]Secret{"s": {Value: "four"}} })
+	if err == nil || !strings.Contains(err.Error(), "may not take the secret s by itself") || strings.Contains(w.text(), "four") {
+		t.Errorf("%v: %s", err, w.text())
+	}
+	built(t, store, "FROM busybox\nRUN --mount=type=secret,id=s test four = \"$(cat /run/secrets/s)\"\n", func(o *Options) { o.Secrets = map[string]Secret{"s": {Value: "four"}} })
+}
+
+// TestSecretKey: a RUN that gets a secret in another variable is another RUN.
+func TestSecretKey(t *testing.T) {
+	store := newStore(t)
+	for _, name := range []string{"A", "B"} {
+		_, w := built(t, store, "FROM busybox\nRUN --mount=type=secret,id=s,env="+name+" test -z \"$A\" || touch /has-a\nRUN echo /has*\n", func(o *Options) {
+			o.Secrets = map[string]Secret{"s": {Value: "a secret"}}
+		})
+		if want := map[string]string{"A": "/has-a", "B": "/has*"}[name]; !strings.HasSuffix(w.text(), want) {
+			t.Errorf("with the secret in %s: %q, want %q", name, w.text(), want)
+		}
+	}
+}
+
+// TestHostLabel: that an image shows this machine's programs is said, unless it
+// was FROM host that asked for it.
+func TestHostLabel(t *testing.T) {
+	store := newStore(t)
+	label := v1.Config{Labels: map[string]string{container.BaseLabel: container.BaseHost}}
+	importFolder(t, store, files(t, t.TempDir(), "usr/", "tmp/"), "strange", label)
+	const said = "shows this machine's programs"
+	if _, w := built(t, store, "FROM strange\nWORKDIR /x\n", nil); !strings.Contains(w.text(), said) {
+		t.Errorf("nothing is said: %q", w.text())
+	}
+	if _, w := built(t, store, "FROM host\nWORKDIR /x\n", nil); strings.Contains(w.text(), said) {
+		t.Errorf("it is said of FROM host: %q", w.text())
+	}
+}
+
 // TestLayers: an instruction that writes nothing makes no layer, and the history
 // says so; mount points and what a sandbox makes for itself are in none.
 func TestLayers(t *testing.T) {

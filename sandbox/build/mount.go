@@ -44,6 +44,9 @@ func (r *run) mounts(ctx context.Context, flags []*instructions.Mount) (*mounts,
 		var err error
 		if f.Type == instructions.MountTypeSecret {
 			id := secretID(f)
+			if r.triggered {
+				return nil, fail(fmt.Errorf("a base image may not take the secret %s by itself: put the RUN into the Dockerfile", id))
+			}
 			if s, ok := r.o.Secrets[id]; ok {
 				one.secret = &s
 			} else if f.Required {
@@ -100,6 +103,9 @@ func (m *mounts) key(ctx context.Context, d *digester) error {
 		switch one.Type {
 		case instructions.MountTypeSecret:
 			d.words(secretID(one.Mount))
+			if one.Env != nil {
+				d.words("env", *one.Env)
+			}
 		case instructions.MountTypeCache:
 			d.words(one.cacheID())
 		case instructions.MountTypeBind:

@@ -55,6 +55,8 @@ type run struct {
 	global *scope
 	steps  []Step // planned; those of ONBUILD come beside
 	st     *state
+	// triggered says that an instruction is the base image's own (ONBUILD).
+	triggered bool
 }
 
 // plan numbers the steps of the stage.
@@ -114,6 +116,8 @@ func (r *run) stage(ctx context.Context) (*state, error) {
 func (r *run) triggers(ctx context.Context, at Step, fail func(Step, error) error) error {
 	list := r.st.config.Config.OnBuild
 	r.st.config.Config.OnBuild = nil
+	r.triggered = true
+	defer func() { r.triggered = false }()
 	for _, expression := range list {
 		step := Step{Stage: at.Stage, Number: at.Number, Of: at.Of, Text: "ONBUILD " + oneLine(expression)}
 		r.mu.Lock()

@@ -14,6 +14,12 @@ const (
 	BaseHost  = "host"
 )
 
+// HostNote says of an image that it has the label. Whoever made the image has set
+// that, so people are told when it comes.
+func HostNote(name string) string {
+	return "sbx: " + name + " shows this machine's programs (/usr and their like), read-only: so its label " + BaseLabel + "=" + BaseHost + " says"
+}
+
 // HostPaths are shown by an image that was built FROM host, read-only, where they
 // exist: programs with their libraries and data, and of /etc what those read
 // everywhere. What is a symbolic link here (/bin on most hosts) is one in the
