@@ -77,6 +77,26 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+// TestLayerIsNoLink: a layer that was replaced by a link, to a folder of the host,
+// is not taken for the root of a sandbox.
+func TestLayerIsNoLink(t *testing.T) {
+	for _, part := range []string{"", "root"} {
+		s := testStore(t)
+		load(t, s, dockerArchive(t, "demo:1", v1.Config{}, archive(t, file{name: "a"})))
+		i, err := local.Find(s.Dir(), "demo:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(filepath.Dir(i.Layers[0]), part)
+		if err := errors.Join(i.Close(), os.Rename(name, name+"-real"), os.Symlink(name+"-real", name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := local.Find(s.Dir(), "demo:1"); err == nil || !strings.Contains(err.Error(), "is no folder") {
+			t.Errorf("%q is a link: %v", part, err)
+		}
+	}
+}
+
 // TestInUse: prune spares what a sandbox runs from, though it has lost its name,
 // and takes it when nobody does.
 func TestInUse(t *testing.T) {

@@ -232,8 +232,14 @@ func (i *Image) read(dir string) error {
 			return errors.New("the config has the diff id " + id + ", which is none")
 		}
 		layer := filepath.Join(dir, "layers", hexOf(id))
-		if _, err := os.Stat(filepath.Join(layer, "root")); err != nil {
-			return err
+		// The root of a sandbox is what lies here: no link that somebody has put
+		// there decides on another folder.
+		for _, folder := range []string{layer, filepath.Join(layer, "root")} {
+			if st, err := os.Lstat(folder); err != nil {
+				return err
+			} else if !st.IsDir() {
+				return errors.New(folder + " is no folder")
+			}
 		}
 		if _, err := os.Stat(filepath.Join(layer, realOwners)); err == nil {
 			i.Owners = true

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-dev/sbx/sandbox"
+	"github.com/sbx-dev/sbx/sandbox/image/local"
 	"github.com/sbx-dev/sbx/sandbox/layer"
 	"github.com/sbx-dev/sbx/sandbox/state"
 )
@@ -324,14 +325,18 @@ func (w *written) close(ran bool) {
 	w.layer.Close()
 }
 
-// hideLayers keeps the kept layers, and the state of sandboxes, out of sight where
-// a mount would show them.
+// hideLayers keeps the kept layers, the state of sandboxes and the images out of
+// sight where a mount would show them. Who can write to the images decides what the
+// next sandbox of one shows as its root.
 func hideLayers(s *sandbox.Spec) {
 	if store, err := layerStore(); err == nil {
 		hideStore(s, path.Dir(store.Dir()), false)
 	}
 	if store, err := state.DefaultStore(); err == nil {
 		hideStore(s, store.Dir(), true)
+	}
+	if images, err := local.DefaultDir(); err == nil {
+		hideStore(s, images, true)
 	}
 }
 
