@@ -3,6 +3,7 @@ package container
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -33,6 +34,9 @@ func Apply(s *sandbox.Spec, image *local.Image, o Options) error {
 		return errors.New("the image has no layer, and so no root")
 	}
 	c := &image.Config
+	if len(c.Env) > mostVariables {
+		return fmt.Errorf("the image has %d variables, more than %d", len(c.Env), mostVariables)
+	}
 	s.Layers = image.Layers
 	root := stack.New(image.Layers)
 	if c.Labels[BaseLabel] == BaseHost {
@@ -94,6 +98,10 @@ func Apply(s *sandbox.Spec, image *local.Image, o Options) error {
 	s.Folders = slices.Compact(s.Folders)
 	return nil
 }
+
+// mostVariables is how many variables an image may have: each is looked for among
+// the others, and a config has room for a million.
+const mostVariables = 10000
 
 // variables leaves out what is no variable: a config may hold anything.
 func variables(env []string) []string {

@@ -36,6 +36,16 @@ const (
 	group  = "root:x:0:\nwww:x:33:web\nmail:x:8:root,web\ntty:x:5:web,root\n"
 )
 
+// TestManyVariables: an image with more than anybody needs is refused before time
+// is spent on them.
+func TestManyVariables(t *testing.T) {
+	config := local.Config{Cmd: []string{"/x"}, Env: make([]string, 10001)}
+	err := Apply(&sandbox.Spec{}, &local.Image{Layers: []string{rootWith(t, passwd, group)}, Config: config}, Options{})
+	if err == nil || !strings.Contains(err.Error(), "10001 variables") {
+		t.Error(err)
+	}
+}
+
 func TestLookup(t *testing.T) {
 	root := stack.New([]string{rootWith(t, passwd, group)})
 	for text, want := range map[string]User{
@@ -58,6 +68,9 @@ func TestLookup(t *testing.T) {
 		if have, err := Lookup(root, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, %v, want %s", text, have, err, want)
 		}
+	}
+	if have, err := Lookup(root, strings.Repeat("u", 1<<20)); err == nil || len(err.Error()) > 100 {
+		t.Errorf("a name of a MiB: %+v", have)
 	}
 	empty := stack.New([]string{t.TempDir()})
 	if have, err := Lookup(empty, ""); err != nil || !reflect.DeepEqual(have, User{Name: "root", Home: "/root"}) {

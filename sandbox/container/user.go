@@ -22,11 +22,17 @@ type User struct {
 // mostAccounts is how much of an image's passwd and group is read, in bytes.
 const mostAccounts = 1 << 20
 
+// mostName is how long a user and group can be named, in bytes: an error shows it.
+const mostName = 512
+
 // Lookup finds who a text means in an image: NAME, UID, NAME:GROUP, UID:GID or
 // any mixture; the empty text is root. Names are looked up in the image's
 // /etc/passwd and /etc/group, in which links are followed inside the image. A
 // number need not be there. The error says which name the image does not have.
 func Lookup(root stack.Stack, text string) (User, error) {
+	if len(text) > mostName {
+		return User{}, fmt.Errorf("a user of %d bytes is none: %q…", len(text), text[:32])
+	}
 	user, group, hasGroup := strings.Cut(text, ":")
 	if user == "" {
 		user = "0"

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -126,7 +127,17 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("entry %q is refused: %s", e.Name, e.Reason)
+	return fmt.Sprintf("entry %s is refused: %s", shown(e.Name), e.Reason)
+}
+
+// shown is the name of an entry as a message has it: quoted, and not all of it
+// where it is as long as a path can be.
+func shown(name string) string {
+	const most = 200
+	if len(name) > most {
+		return strconv.Quote(name[:most]) + "…"
+	}
+	return strconv.Quote(name)
 }
 
 func refused(name, reason string) error { return &RefusedError{Name: name, Reason: reason} }

@@ -126,7 +126,7 @@ func unpack(dir string, archive io.Reader, limits Limits, owners string) (Conten
 			if errors.As(err, &refusal) {
 				return Contents{}, err
 			}
-			return Contents{}, fmt.Errorf("entry %q: %w", header.Name, err)
+			return Contents{}, fmt.Errorf("entry %s: %w", shown(header.Name), err)
 		}
 	}
 }

@@ -330,6 +330,12 @@ func TestBombs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("a name in a message", func(t *testing.T) {
+		data := archive(t, file{name: strings.Repeat("long/", 800) + "..", kind: tar.TypeDir})
+		if _, err := unpack(t.TempDir(), bytes.NewReader(data), Limits{}.withDefaults(), OwnersRecorded); err == nil || len(err.Error()) > 300 {
+			t.Errorf("the message is %v", err)
+		}
+	})
 	t.Run("names", func(t *testing.T) {
 		long := strings.Repeat("n", 201)
 		for what, data := range map[string][]byte{
