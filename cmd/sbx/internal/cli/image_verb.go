@@ -5,7 +5,7 @@ func imageVerb() command {
 		synopsis: "ls|pull|push|load|save|import|tag|rm|inspect|history|prune [flags] [ARG…]",
 		text: "Keeps images below $XDG_DATA_HOME/sbx (~/.local/share/sbx), as one user and without a daemon: an OCI image layout, each layer unpacked once.\n\n" +
 			"pull and push speak to registries, with the logins of docker's config.json; --plain-http is for one on this machine, and --platform OS/ARCH fetches for another. load and save take and make archives of docker, podman and OCI; " +
-			"import makes an image of a folder or a tar archive. tag gives one more name; rm takes one away, with the last one the image; prune removes what has no name. " +
+			"import makes an image of a folder or a tar archive. tag gives one more name; rm takes one away, with the last one the image; prune removes what has no name, with --build-cache also what builds keep. " +
 			"ls lists, inspect shows config and layers (--layer N: the files of one), history the steps. ls, inspect and history take --json. sbx image VERB --help shows the flags of each.",
 		shown: [][2]string{
 			{"sbx image ls", "those that are here"},
