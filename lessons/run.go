@@ -168,18 +168,7 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 	// does not look. Stderr stays open, because sbx itself writes there.
 	stdout, stderr := limited{most: stopOutput}, limited{}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	takeBack, err := r.Given.Lend(cmd)
-	if err != nil {
-		return nil, err
-	}
-	defer takeBack()
-	err = cmd.Run()
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	var exit *exec.ExitError
-	// A process that survives CMD holds the pipes: then they are closed for it.
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, errOutput) && !errors.Is(err, exec.ErrWaitDelay) {
+	if err := r.wait(ctx, cmd); err != nil {
 		return nil, err
 	}
 	o.Stdout, o.Stderr, o.Code = stdout.buffer.Bytes(), stderr.buffer.Bytes(), cmd.ProcessState.ExitCode()
@@ -212,6 +201,26 @@ func (r *Runner) Run(ctx context.Context, line Line) (*Observation, error) {
 	return o, nil
 }
 
+// wait runs a command with what the lesson gives. How it ended is for the caller
+// to see; the error is that of a command that could not be run, or of ctx.
+func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd) error {
+	takeBack, err := r.Given.Lend(cmd)
+	if err != nil {
+		return err
+	}
+	defer takeBack()
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var exit *exec.ExitError
+	// A process that survives CMD holds the pipes: then they are closed for it.
+	if errors.As(err, &exit) || errors.Is(err, errOutput) || errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	return err
+}
+
 // other runs a line whose verb is not run: there is no CMD, and its output and its
 // exit code are all that there is to see.
 func (r *Runner) other(ctx context.Context, line Line) (*Observation, error) {
@@ -225,17 +234,7 @@ func (r *Runner) other(ctx context.Context, line Line) (*Observation, error) {
 	cmd.Dir, cmd.Env, cmd.WaitDelay = r.Dir, r.Env, time.Second
 	var stdout, stderr limited
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	takeBack, err := r.Given.Lend(cmd)
-	if err != nil {
-		return nil, err
-	}
-	defer takeBack()
-	err = cmd.Run()
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+	if err := r.wait(ctx, cmd); err != nil {
 		return nil, err
 	}
 	o := &Observation{Line: line, Stdout: stdout.buffer.Bytes(), Stderr: stderr.buffer.Bytes(), Cut: stdout.cut || stderr.cut, runner: r, ctx: ctx}

@@ -5,10 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-dev/sbx/sandbox/stack"
 )
 
 // tree is something that files are copied from: the context, a stage, an image,
@@ -42,46 +43,21 @@ func infoOf(name string, st *unix.Stat_t) info {
 	}
 }
 
-// mostLinks is how many symbolic links lead to one path, as in the kernel
-// (path_resolution(7)).
-const mostLinks = 40
-
 // resolve is a path without symbolic links, as a process finds it whose root
-// the tree is. What does not exist is taken as it is.
+// the tree is. What does not exist is taken as it is; a folder that is closed to
+// the caller is an error.
 func resolve(t tree, p string) (string, error) {
-	at, rest := "/", strings.Split(p, "/")
-	for links := 0; len(rest) > 0; {
-		name := rest[0]
-		rest = rest[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			at = path.Dir(at)
-			continue
-		}
-		next := path.Join(at, name)
-		i, err := t.lstat(next)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", err
+	return stack.Follow(p, func(at string, _ bool) (string, bool, error) {
+		i, err := t.lstat(at)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", false, nil
 		}
 		if err != nil || !i.isLink() {
-			at = next
-			continue
+			return "", false, err
 		}
-		if links++; links > mostLinks {
-			return "", &fs.PathError{Op: "resolve", Path: p, Err: unix.ELOOP}
-		}
-		target, err := t.readlink(next)
-		if err != nil {
-			return "", err
-		}
-		if path.IsAbs(target) {
-			at = "/"
-		}
-		rest = append(strings.Split(target, "/"), rest...)
-	}
-	return at, nil
+		target, err := t.readlink(at)
+		return target, true, err
+	})
 }
 
 // nothing is the tree of FROM scratch.

@@ -23,12 +23,33 @@ const mostBytes = 4096 - 1
 // has real owners. The error is ELOOP, ENOTDIR where a file stands in the way, or
 // ENAMETOOLONG.
 func (s Stack) Resolve(p string) (string, error) {
+	return Follow(p, func(at string, last bool) (string, bool, error) {
+		i, err := s.Lstat(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+			return "", false, nil
+		case err != nil:
+			return "", false, err
+		case i.IsLink():
+			target, err := s.Readlink(at)
+			return target, true, err
+		case !i.IsDir() && !last:
+			return "", false, &fs.PathError{Op: "resolve", Path: at, Err: unix.ENOTDIR}
+		}
+		return "", false, nil
+	})
+}
+
+// Follow is a path without symbolic links in any tree, with ".." ending at its
+// root. Look says what a path, in which no link is left but at its end, leads to
+// if it is a link; last, that no name comes after it. Look's errors end it, and so
+// do ELOOP and ENAMETOOLONG.
+func Follow(p string, look func(at string, last bool) (target string, link bool, err error)) (string, error) {
 	if len(p) > mostBytes {
 		return "", &fs.PathError{Op: "resolve", Path: p[:64] + "…", Err: unix.ENAMETOOLONG}
 	}
 	at, rest := "/", strings.Split(p, "/")
-	links := 0
-	for len(rest) > 0 {
+	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
 		switch name {
@@ -39,29 +60,21 @@ func (s Stack) Resolve(p string) (string, error) {
 			continue
 		}
 		next := path.Join(at, name)
-		i, err := s.Lstat(next)
-		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-			at = next
-		case err != nil:
+		target, link, err := look(next, len(rest) == 0)
+		if err != nil {
 			return "", err
-		case i.IsLink():
-			if links++; links > mostLinks {
-				return "", &fs.PathError{Op: "resolve", Path: p, Err: unix.ELOOP}
-			}
-			target, err := s.Readlink(next)
-			if err != nil {
-				return "", err
-			}
-			if path.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(strings.Split(target, "/"), rest...)
-		case !i.IsDir() && len(rest) > 0:
-			return "", &fs.PathError{Op: "resolve", Path: next, Err: unix.ENOTDIR}
-		default:
-			at = next
 		}
+		if !link {
+			at = next
+			continue
+		}
+		if links++; links > mostLinks {
+			return "", &fs.PathError{Op: "resolve", Path: p, Err: unix.ELOOP}
+		}
+		if path.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
 	}
 	return at, nil
 }
